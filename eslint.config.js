@@ -1,0 +1,22 @@
+import js from '@eslint/js';
+import tseslint from 'typescript-eslint';
+
+export default tseslint.config(
+  {ignores: ['dist/', 'node_modules/', '.local/']},
+  js.configs.recommended,
+  {
+    files: ['**/*.ts'],
+    extends: [...tseslint.configs.strictTypeChecked],
+    languageOptions: {parserOptions: {projectService: true, tsconfigRootDir: import.meta.dirname}},
+    rules: {
+      // Numbers and booleans read well in messages; objects do not, and stay forbidden.
+      '@typescript-eslint/restrict-template-expressions': ['error', {allowNumber: true, allowBoolean: true}],
+      // Control characters in patterns are what the sanitising code is about.
+      'no-control-regex': 'off',
+    },
+  },
+  {
+    files: ['bin/*.js', '*.js'],
+    languageOptions: {globals: {process: 'readonly', console: 'readonly'}},
+  },
+);

@@ -1,0 +1,48 @@
+/** From a server name to a base URL (client-server API, "Well-known URI"). No credential is sent here. */
+import * as z from 'zod/mini';
+
+import {MxtokError} from '../errors.ts';
+import {parseAddress} from './address.ts';
+import {HttpClient, type HttpOptions} from './http.ts';
+
+const WellKnown = z.object({'m.homeserver': z.object({base_url: z.string()})});
+
+/**
+ * Ask `https://NAME/.well-known/matrix/client`. Where there is none, the name itself is the host to try.
+ * @returns a base URL. @throws {MxtokError} `unreachable`, `tls`, `timeout`, `not_matrix`
+ */
+export async function lookUpBaseUrl(
+  serverName: string,
+  options: Omit<HttpOptions, 'baseUrl' | 'caFile'>,
+  caFile: string | undefined,
+  allowHttp: boolean,
+): Promise<string> {
+  const host = `https://${serverName}`;
+  const http = new HttpClient({...options, baseUrl: host, caFile});
+  let body: unknown;
+  try {
+    const answer = await http.request('GET', '/.well-known/matrix/client', {followRedirects: true});
+    if (answer.status === 404) return host;
+    body = answer.body;
+  } catch (error) {
+    // A web page in its place says no more than a 404.
+    if (error instanceof MxtokError && error.code === 'not_matrix') return host;
+    throw error;
+  } finally {
+    http.close();
+  }
+
+  const parsed = WellKnown.safeParse(body);
+  if (!parsed.success) {
+    throw new MxtokError('not_matrix', `${host}/.well-known/matrix/client names no homeserver`, {
+      hint: 'Give the base URL itself: --url https://matrix.example.org',
+    });
+  }
+
+  const address = parseAddress(parsed.data['m.homeserver'].base_url, allowHttp);
+  if (address.kind !== 'base' || address.baseUrl.startsWith('unix:')) {
+    throw new MxtokError('not_matrix', `${host}/.well-known/matrix/client gives no URL as base_url`);
+  }
+
+  return address.baseUrl;
+}

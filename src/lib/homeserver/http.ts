@@ -1,0 +1,270 @@
+/**
+ * HTTP to one homeserver: one base URL, kept-alive connections, time and size limits, patience with rate limits,
+ * and errors that name a cause. Nothing here knows a Matrix endpoint.
+ */
+import {Agent as HttpAgent, type AgentOptions} from 'node:http';
+import {Agent as HttpsAgent} from 'node:https';
+import {connect} from 'node:net';
+import type {SecureContextOptions} from 'node:tls';
+
+import got, {type Method, type OptionsOfBufferResponseBody, type Response} from 'got';
+
+import {interruptedError, MxtokError} from '../errors.ts';
+import {ServerClock} from './clock.ts';
+import {describeNetworkError, notJsonError, redirectError} from './errors.ts';
+import {isLoopback, socketPathOf} from './address.ts';
+import {ISSUER_UNKNOWN, readCaFile, systemRoots} from './tls.ts';
+
+/** How long one request waits for rate limits in all, milliseconds. */
+const PATIENCE = 60_000;
+/** Attempts after the first, for faults that pass. */
+const RETRIES = 2;
+/** Answers larger than this are cut off, bytes: 100,000 tokens are 9 MB. */
+const MAX_BODY = 256 * 1024 * 1024;
+
+export interface HttpOptions {
+  /** A base URL with or without a path prefix, or `unix:PATH`. */
+  baseUrl: string;
+  /** PEM file of the only authorities to trust, instead of the system's. */
+  caFile?: string | undefined;
+  /** For one attempt at one request, from look-up to last byte, milliseconds. */
+  timeout: number;
+  userAgent: string;
+  /** At most so many connections at once. */
+  connections?: number;
+  signal?: AbortSignal | undefined;
+  /** Told before each wait: for how many milliseconds, and why. */
+  onWait?: (ms: number, why: string) => void;
+  /** Told after each answer: a line without secrets. */
+  onDebug?: (line: string) => void;
+}
+
+export interface RequestOptions {
+  /** Sent as `Authorization: Bearer …`, to this request's host alone. */
+  accessToken?: string | undefined;
+  /** The request's body. */
+  json?: unknown;
+  /** May be sent again after a fault that leaves open whether it took effect. Default: every method but POST. */
+  idempotent?: boolean;
+  /** Milliseconds to wait for rate limits; 0 returns the 429 at once. */
+  patience?: number;
+  /** The path as debug output may show it. */
+  shownPath?: string;
+  /** Only where no credential is sent. */
+  followRedirects?: boolean;
+}
+
+/** A JSON answer of any status. */
+export interface Answer {
+  status: number;
+  body: unknown;
+}
+
+export class HttpClient {
+  readonly clock = new ServerClock();
+  readonly #options: HttpOptions;
+  readonly #base: string;
+  #agent: HttpAgent | undefined;
+  #withSystemRoots = false;
+
+  constructor(options: HttpOptions) {
+    this.#options = options;
+    this.#base = socketPathOf(options.baseUrl) === undefined ? options.baseUrl.replace(/\/+$/, '') : 'http://localhost';
+  }
+
+  /** The base URL as given, for messages. */
+  get baseUrl(): string {
+    return this.#options.baseUrl;
+  }
+
+  /**
+   * @param path begins with a slash; appended to the base URL's own path.
+   * @throws {MxtokError} `unreachable`, `tls`, `timeout`, `not_matrix`, `interrupted`.
+   */
+  async request(method: Method, path: string, options: RequestOptions = {}): Promise<Answer> {
+    try {
+      return await this.#attempt(method, path, options);
+    } catch (error) {
+      const code = (error as {code?: string}).code ?? '';
+      if (!ISSUER_UNKNOWN.has(code) || this.#withSystemRoots || this.#options.caFile !== undefined) {
+        throw this.#explain(error);
+      }
+    }
+
+    // Reading the system's certificates takes longer than a whole request, so they are asked only where those
+    // that come with Node do not do. The handshake failed: nothing has been sent.
+    this.#withSystemRoots = true;
+    this.close();
+    try {
+      return await this.#attempt(method, path, options);
+    } catch (error) {
+      throw this.#explain(error);
+    }
+  }
+
+  /** End the connections; open ones would keep the process alive. */
+  close(): void {
+    this.#agent?.destroy();
+    this.#agent = undefined;
+  }
+
+  async #attempt(method: Method, path: string, options: RequestOptions): Promise<Answer> {
+    const {accessToken, json, patience = PATIENCE, idempotent = method !== 'POST', shownPath = path} = options;
+    const followRedirect = options.followRedirects === true && accessToken === undefined;
+    const {signal, timeout, userAgent, onWait, onDebug} = this.#options;
+    if (signal?.aborted) throw interruptedError();
+    const agent = (this.#agent ??= await this.#makeAgent());
+    let sent = performance.now();
+    let waited = 0;
+    const init: OptionsOfBufferResponseBody = {
+      method,
+      headers: {
+        'user-agent': userAgent,
+        accept: 'application/json',
+        ...(accessToken !== undefined && {authorization: `Bearer ${accessToken}`}),
+      },
+      agent: {http: agent, https: agent as HttpsAgent},
+      followRedirect,
+      throwHttpErrors: false,
+      responseType: 'buffer',
+      timeout: {request: timeout},
+      ...(signal && {signal}),
+      ...(json !== undefined && {json}),
+      retry: {
+        limit: Number.POSITIVE_INFINITY,
+        calculateDelay: ({attemptCount, error}) => {
+          const delay = retryDelay(error, attemptCount, idempotent);
+          if (delay === 0 || (delay.limited && waited + delay.ms > patience)) return 0;
+          if (delay.limited) waited += delay.ms;
+          onWait?.(delay.ms, delay.why);
+          return delay.ms;
+        },
+      },
+      hooks: {
+        beforeRedirect: [
+          ({url}) => {
+            // What plain http says can be forged on the way.
+            if (url instanceof URL && url.protocol !== 'https:') throw redirectError(this.baseUrl, 302, url.href);
+          },
+        ],
+        beforeRequest: [
+          () => {
+            sent = performance.now();
+          },
+        ],
+      },
+    };
+
+    const promise = got(`${this.#base}${path}`, init);
+    let tooLarge = false;
+    void promise.on('downloadProgress', ({transferred}) => {
+      if (transferred > MAX_BODY) {
+        tooLarge = true;
+        promise.cancel();
+      }
+    });
+    let response: Response<Buffer>;
+    try {
+      response = await promise;
+    } catch (error) {
+      if (tooLarge) throw notJsonError(this.baseUrl, 0, `its answer has no end (over ${MAX_BODY / 1024 / 1024} MiB)`);
+      throw error;
+    }
+
+    const received = response.timings.response ? performance.now() - (Date.now() - response.timings.response) : performance.now();
+    this.clock.observe(response.headers, sent, received);
+    onDebug?.(`${method} ${this.#base}${shownPath} → ${response.statusCode}, ${Math.round(performance.now() - sent)} ms, ${response.body.length} bytes`);
+    return this.#read(response);
+  }
+
+  #read(response: Response<Buffer>): Answer {
+    const status = response.statusCode;
+    if (status >= 300 && status < 400) throw redirectError(this.baseUrl, status, response.headers.location);
+    const text = response.body.toString('utf8');
+    try {
+      return {status, body: JSON.parse(text) as unknown};
+    } catch {
+      throw notJsonError(this.baseUrl, status, describeBody(text));
+    }
+  }
+
+  async #makeAgent(): Promise<HttpAgent> {
+    const options: AgentOptions & SecureContextOptions = {
+      keepAlive: true,
+      maxSockets: this.#options.connections ?? 8,
+    };
+    const socketPath = socketPathOf(this.#options.baseUrl);
+    if (socketPath !== undefined) {
+      const agent = new HttpAgent(options);
+      // A name that is no valid part of a URL (a colon, a space) is fine here, unlike in got's unix: URLs.
+      (agent as unknown as {createConnection: () => unknown}).createConnection = () => connect(socketPath);
+      return agent;
+    }
+
+    const url = new URL(this.#base);
+    const {caFile} = this.#options;
+    if (caFile !== undefined) options.ca = await readCaFile(caFile);
+    else if (this.#withSystemRoots) options.ca = await systemRoots();
+
+    // A proxy in between would be another host that sees what is sent over plain http to loopback.
+    const proxied = Object.keys(process.env).some((name) => /^(?:https?|all)_proxy$/i.test(name));
+    if (proxied && !isLoopback(url.hostname)) {
+      const {getProxyForUrl} = await import('proxy-from-env');
+      const proxy = getProxyForUrl(url.href);
+      if (proxy) {
+        const {HttpProxyAgent, HttpsProxyAgent} = await import('hpagent');
+        return url.protocol === 'https:'
+          ? new HttpsProxyAgent({...options, proxy})
+          : new HttpProxyAgent({...options, proxy});
+      }
+    }
+
+    return url.protocol === 'https:' ? new HttpsAgent(options) : new HttpAgent(options);
+  }
+
+  #explain(error: unknown): MxtokError {
+    if (error instanceof MxtokError) return error;
+    if (this.#options.signal?.aborted) return interruptedError();
+    return describeNetworkError(error, this.baseUrl, this.#options.timeout);
+  }
+}
+
+interface Delay {
+  ms: number;
+  why: string;
+  /** A rate limit, which has its own patience; else a fault that may pass. */
+  limited: boolean;
+}
+
+/** @returns how long to wait before another attempt, or 0 for none. */
+function retryDelay(error: {code?: string; response?: unknown}, attempt: number, idempotent: boolean): Delay | 0 {
+  const response = error.response as Response<unknown> | undefined;
+  if (response?.statusCode === 429) {
+    return {ms: retryAfter(response) ?? 1000 * 2 ** (attempt - 1), why: 'the homeserver limits the rate', limited: true};
+  }
+
+  const passing = response
+    ? [502, 503, 504].includes(response.statusCode)
+    : ['ECONNRESET', 'EPIPE', 'EAI_AGAIN'].includes(error.code ?? '');
+  if (!passing || !idempotent || attempt > RETRIES) return 0;
+  const why = response ? `the homeserver answered ${response.statusCode}` : 'the connection was cut';
+  return {ms: 250 * attempt, why, limited: false};
+}
+
+/** Milliseconds that a 429 asks for: `Retry-After` (RFC 9110), or `retry_after_ms` of older Matrix servers. */
+function retryAfter(response: Response<unknown>): number | undefined {
+  const header = response.headers['retry-after'];
+  if (header !== undefined) {
+    const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now();
+    if (Number.isFinite(ms)) return Math.max(ms, 100);
+  }
+
+  const ms = /"retry_after_ms"\s*:\s*(\d{1,12})/.exec(String(response.rawBody))?.[1];
+  return ms === undefined ? undefined : Math.max(Number(ms), 100);
+}
+
+function describeBody(text: string): string {
+  if (text.trim() === '') return 'the answer is empty';
+  if (/^\s*(?:<!doctype|<html|<\?xml|<)/i.test(text)) return 'the answer is a web page, not JSON';
+  return 'the answer is not JSON';
+}

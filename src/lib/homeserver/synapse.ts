@@ -1,0 +1,352 @@
+/**
+ * Registration tokens on Synapse, over its admin API (docs/admin_api/registration_tokens.md; the code is
+ * synapse/rest/admin/registration_tokens.py and synapse/storage/databases/main/registration.py).
+ *
+ * What this file knows and nobody else needs to: `uses_allowed: 0` means *unlimited* at registration, although the
+ * admin API lists such a token as invalid. The check is `if uses_allowed and pending + completed >= uses_allowed`,
+ * and 0 is falsy. Seen on 1.160.0 and 1.163.2.
+ */
+import {setTimeout as sleep} from 'node:timers/promises';
+
+import pMap from 'p-map';
+import * as z from 'zod/mini';
+
+import {interruptedError, MxtokError, toMxtokError, usageError} from '../errors.ts';
+import {maskToken, type RegistrationToken} from '../registration-token.ts';
+import {checkValidity} from './client-api.ts';
+import type {ServerClock} from './clock.ts';
+import {matrixError, readMatrixError, shapeError} from './errors.ts';
+import type {Confirmation, DisabledToken, DisableOptions, Homeserver, Outcome, TokenLimits} from './homeserver.ts';
+import type {Answer, HttpClient, RequestOptions} from './http.ts';
+
+const BASE = '/_synapse/admin/v1/registration_tokens';
+
+/** Requests under way at once when there are many tokens. */
+const CONCURRENCY = 8;
+/** From so many named tokens on, the whole list is one request instead of one each. */
+const LIST_FROM = 20;
+/** How often to try again with a later expiry when the homeserver's clock has passed the one we sent. */
+const EXPIRY_ATTEMPTS = 5;
+
+const SynapseToken = z.object({
+  token: z.string(),
+  uses_allowed: z.nullable(z.int()),
+  pending: z.int(),
+  completed: z.int(),
+  expiry_time: z.nullable(z.int()),
+});
+const TokenList = z.object({registration_tokens: z.array(z.unknown())});
+
+function readToken(body: unknown): RegistrationToken {
+  const parsed = SynapseToken.safeParse(body);
+  if (!parsed.success) throw shapeError('of a registration token');
+  return {...parsed.data, disabled: parsed.data.uses_allowed === 0};
+}
+
+export class Synapse implements Homeserver {
+  readonly #http: HttpClient;
+  readonly #accessToken: string;
+
+  constructor(http: HttpClient, accessToken: string) {
+    this.#http = http;
+    this.#accessToken = accessToken;
+  }
+
+  get clock(): ServerClock {
+    return this.#http.clock;
+  }
+
+  accepts(token: RegistrationToken): boolean {
+    if (token.expiry_time !== null && token.expiry_time <= this.clock.now()) return false;
+    return !token.uses_allowed || token.completed + token.pending < token.uses_allowed;
+  }
+
+  async list(): Promise<RegistrationToken[]> {
+    const {status, body} = await this.#request('GET', BASE);
+    if (status !== 200) throw this.#error(status, body);
+    const parsed = TokenList.safeParse(body);
+    if (!parsed.success) throw shapeError('of the list of registration tokens');
+    return parsed.data.registration_tokens.map(readToken);
+  }
+
+  async get(token: string): Promise<RegistrationToken> {
+    if (isDots(token)) {
+      const found = (await this.list()).find((candidate) => candidate.token === token);
+      if (!found) throw noSuchToken(token);
+      return found;
+    }
+
+    const {status, body} = await this.#request('GET', pathOf(token), {shownPath: shownPathOf(token)});
+    if (status !== 200) throw this.#error(status, body, token);
+    return readToken(body);
+  }
+
+  async getMany(tokens: readonly string[]): Promise<Map<string, RegistrationToken>> {
+    if (tokens.length >= LIST_FROM) {
+      const wanted = new Set(tokens);
+      const all = await this.list();
+      return new Map(all.filter(({token}) => wanted.has(token)).map((token) => [token.token, token]));
+    }
+
+    const found = await pMap(
+      tokens,
+      (token) =>
+        this.get(token).catch((error: unknown) => {
+          if (error instanceof MxtokError && error.code === 'no_such_token') return undefined;
+          throw error;
+        }),
+      {concurrency: CONCURRENCY},
+    );
+    return new Map(found.filter((token) => token !== undefined).map((token) => [token.token, token]));
+  }
+
+  async create(token: string, limits: TokenLimits): Promise<RegistrationToken> {
+    let answer: Answer;
+    try {
+      answer = await this.#request('POST', `${BASE}/new`, {json: {token, ...limits}});
+    } catch (error) {
+      return this.#settleCreate(token, limits, error);
+    }
+
+    const {status, body} = answer;
+    if (status === 200) return readToken(body);
+    if (isDuplicate(body)) throw alreadyExists(token, body);
+    const error = this.#error(status, body);
+    // A 500 also comes where two make the same token at once, or after the row was written.
+    if (status >= 500) return this.#settleCreate(token, limits, error);
+    throw error;
+  }
+
+  /**
+   * No telling answer came: the token may or may not have been made. Its name is of our own making or choice, so
+   * the homeserver can be asked; sending the request once more could only fail or do harm.
+   */
+  async #settleCreate(token: string, limits: TokenLimits, error: unknown): Promise<RegistrationToken> {
+    const problem = toMxtokError(error);
+    if (!['unreachable', 'timeout', 'server_error', 'not_matrix'].includes(problem.code)) throw problem;
+    let found: RegistrationToken;
+    try {
+      found = await this.get(token);
+    } catch (lookup) {
+      if (lookup instanceof MxtokError && lookup.code === 'no_such_token') throw problem;
+      throw new MxtokError(
+        problem.code,
+        `${problem.message}; whether the token ${maskToken(token)} was created could not be found out`,
+        {status: problem.status, token, hint: `Look when the homeserver is back: mxtok show -- ${token}`},
+      );
+    }
+
+    const asOrdered = found.uses_allowed === limits.uses_allowed && found.expiry_time === limits.expiry_time;
+    const untouched = found.completed === 0 && found.pending === 0;
+    if (asOrdered && untouched) return found;
+    throw alreadyExists(token, undefined);
+  }
+
+  async update(token: string, limits: Partial<TokenLimits>): Promise<RegistrationToken> {
+    const {status, body} = await this.#request('PUT', changePathOf(token), {
+      json: limits,
+      shownPath: shownPathOf(token),
+    });
+    if (status !== 200) throw this.#error(status, body, token);
+    return readToken(body);
+  }
+
+  async delete(token: string): Promise<void> {
+    const {status, body} = await this.#request('DELETE', changePathOf(token), {shownPath: shownPathOf(token)});
+    if (status !== 200) throw this.#error(status, body, token);
+  }
+
+  /**
+   * In two steps, because `uses_allowed: 0` alone opens a token:
+   *
+   * 1. As few uses as it can have (those it had, or one) and an expiry at the next second. With any use behind it the
+   *    token is dead at once; else one registration at most can slip in during that second, where before any
+   *    number could. The API refuses an expiry in the past.
+   * 2. Once that second is over: `uses_allowed: 0`, by which every other tool knows it as disabled. The expiry stays.
+   *
+   * A crash in between leaves an expired token. One whose expiry has passed goes straight to step 2: a new expiry
+   * would open it for a moment.
+   */
+  async disable(tokens: readonly RegistrationToken[], options: DisableOptions = {}): Promise<Outcome<DisabledToken>[]> {
+    const closed = await settleAll(tokens, (token) => this.#close(token));
+    const last = closed.reduce((time, one) => Math.max(time, one.ok ? (one.value.expiry_time ?? 0) : 0), 0);
+    await this.#waitUntil(last, options);
+    const marked = await settleAll(closed, (one) => {
+      if (!one.ok) throw one.error;
+      return this.#markDisabled(one.value);
+    });
+    return this.#confirm(marked, options);
+  }
+
+  /** Step 1. @returns the token, its expiry at most a few seconds ahead, or past. */
+  async #close(token: RegistrationToken): Promise<RegistrationToken> {
+    const used = Math.max(1, token.completed + token.pending);
+    const uses_allowed = token.uses_allowed ? Math.min(token.uses_allowed, used) : used;
+    for (let attempt = 0; ; attempt++) {
+      const now = this.clock.now();
+      if (token.expiry_time !== null && token.expiry_time <= now) return token;
+      // A whole second, so that the first answer whose Date has reached it tells that it is over.
+      const soon = Math.ceil((now + 100) / 1000) * 1000 + (attempt === 0 ? 0 : 1000 * 2 ** (attempt - 1));
+      const expiry_time = token.expiry_time === null ? soon : Math.min(token.expiry_time, soon);
+      try {
+        return await this.update(token.token, {uses_allowed, expiry_time});
+      } catch (error) {
+        const late = error instanceof MxtokError && error.code === 'refused' && error.errcode === 'M_INVALID_PARAM';
+        if (!late || attempt === EXPIRY_ATTEMPTS) throw error;
+        // The second was over when the request came in. Its answer has told the time anew; the token may have
+        // expired by itself meanwhile.
+        token = await this.get(token.token);
+      }
+    }
+  }
+
+  async #waitUntil(time: number, {signal, onWait}: DisableOptions): Promise<void> {
+    let told = false;
+    for (;;) {
+      const ms = time - this.clock.now();
+      if (ms <= 0) return;
+      if (!told) onWait?.(ms);
+      told = true;
+      try {
+        await sleep(Math.min(ms, 1000), undefined, signal ? {signal} : undefined);
+      } catch {
+        throw interruptedError();
+      }
+    }
+  }
+
+  /** Step 2. */
+  async #markDisabled(token: RegistrationToken): Promise<RegistrationToken> {
+    for (let attempt = 0; attempt < 3; attempt++) {
+      const marked = await this.update(token.token, {uses_allowed: 0});
+      if (!this.accepts(marked)) return marked;
+      // Somebody else has put the expiry off in between, so that 0 has opened the token: close it again at once.
+      const closed = await this.#close(marked);
+      await this.#waitUntil(closed.expiry_time ?? 0, {});
+    }
+
+    throw stillAccepted(token.token);
+  }
+
+  /** Ask as a registering person would, as long as the rate limit lets us; then judge by what the homeserver keeps. */
+  async #confirm(
+    outcomes: Outcome<RegistrationToken>[],
+    {signal}: DisableOptions,
+  ): Promise<Outcome<DisabledToken>[]> {
+    let asking = true;
+    const confirmed: Outcome<DisabledToken>[] = [];
+    for (const outcome of outcomes) {
+      if (!outcome.ok) {
+        confirmed.push(outcome);
+        continue;
+      }
+
+      let confirmed_by: Confirmation = 'expiry_time';
+      let accepted = this.accepts(outcome.value);
+      if (asking && !signal?.aborted) {
+        try {
+          const validity = await checkValidity(this.#http, outcome.value.token, 0);
+          accepted ||= validity.accepted;
+          if (validity.reason !== 'registration_disabled') confirmed_by = 'validity';
+        } catch {
+          // Rate limited, or not answered on this listener. Each further token would meet the same.
+          asking = false;
+        }
+      }
+
+      confirmed.push(
+        accepted
+          ? {ok: false, error: stillAccepted(outcome.value.token)}
+          : {ok: true, value: {token: outcome.value, confirmed_by}},
+      );
+    }
+
+    return confirmed;
+  }
+
+  #request(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, options: RequestOptions = {}): Promise<Answer> {
+    return this.#http.request(method, path, {...options, accessToken: this.#accessToken});
+  }
+
+  #error(status: number, body: unknown, token?: string): MxtokError {
+    const errcode = readMatrixError(body)?.errcode;
+    if (status === 404 && errcode === 'M_NOT_FOUND' && token !== undefined) return noSuchToken(token);
+    if ((status === 404 || status === 405) && errcode === 'M_UNRECOGNIZED') {
+      return new MxtokError('unsupported', 'this homeserver has no registration tokens at that address', {
+        errcode,
+        status,
+        hint: 'It may be a worker, leave registration to the Matrix Authentication Service, or be no Synapse. mxtok server doctor NAME tells.',
+      });
+    }
+
+    return matrixError(status, body);
+  }
+}
+
+async function settleAll<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<Outcome<R>[]> {
+  return pMap(
+    items,
+    async (item): Promise<Outcome<R>> => {
+      try {
+        return {ok: true, value: await work(item)};
+      } catch (error) {
+        return {ok: false, error: toMxtokError(error)};
+      }
+    },
+    {concurrency: CONCURRENCY},
+  );
+}
+
+function isDots(token: string): boolean {
+  return token === '.' || token === '..';
+}
+
+function pathOf(token: string): string {
+  // The route of the create endpoint is matched on the raw path, so an escaped letter leads past it.
+  return `${BASE}/${token === 'new' ? 'n%65w' : encodeURIComponent(token)}`;
+}
+
+/** @throws {MxtokError} for `.` and `..`: every URL parser on the way collapses them, and the parent path is not ours to change. */
+function changePathOf(token: string): string {
+  if (isDots(token)) {
+    throw usageError(
+      `a token named "${token}" cannot be changed: as a path it means another place in the admin API`,
+      'It can only be removed in the homeserver’s database, or left to expire.',
+    ).about(token);
+  }
+
+  return pathOf(token);
+}
+
+function shownPathOf(token: string): string {
+  return `${BASE}/${maskToken(token)}`;
+}
+
+function isDuplicate(body: unknown): boolean {
+  const error = readMatrixError(body);
+  return error?.errcode === 'M_INVALID_PARAM' && error.error.startsWith('Token already exists');
+}
+
+function alreadyExists(token: string, body: unknown): MxtokError {
+  return new MxtokError('already_exists', `there is a token ${token} already`, {
+    token,
+    ...(body !== undefined && {errcode: readMatrixError(body)?.errcode, status: 400}),
+    hint: `See what it is: mxtok show -- ${token}`,
+  });
+}
+
+function noSuchToken(token: string): MxtokError {
+  return new MxtokError('no_such_token', `there is no registration token ${token}`, {
+    token,
+    errcode: 'M_NOT_FOUND',
+    status: 404,
+    hint: 'See which there are: mxtok list. Upper and lower case count.',
+  });
+}
+
+function stillAccepted(token: string): MxtokError {
+  return new MxtokError('still_accepted', `the homeserver still accepts the token ${token}`, {
+    token,
+    hint: `Something else may be changing it at the same time. Run again, or delete it: mxtok delete -- ${token}`,
+  });
+}

@@ -1,0 +1,145 @@
+import pMap from 'p-map';
+
+import type {Connection} from '../connection.ts';
+import {MxtokError, toMxtokError} from '../errors.ts';
+import type {Outcome, TokenLimits} from '../homeserver/homeserver.ts';
+import type {AuditedOperation} from '../store/audit.ts';
+import type {TokenMetadata} from '../store/metadata.ts';
+import {toAuditState, type TokenRecord} from '../token-record.ts';
+import {resolveExpiry, type When} from '../when.ts';
+import {CONCURRENCY, findTokens, type FoundToken, foundOf, mergeOutcomes, recordOf, settle, type TokenOutcome} from './batch.ts';
+
+/** What is absent stays as it is. */
+export interface TokenChanges {
+  /** `null` is no limit. */
+  uses_allowed?: number | null;
+  expiry?: When;
+  /** Empty clears. */
+  label?: string;
+  note?: string;
+}
+
+export type UpdatedToken = TokenRecord & {
+  /** False where everything was so already. */
+  changed: boolean;
+};
+
+interface PlannedUpdate extends FoundToken {
+  limits: Partial<TokenLimits>;
+  entry: TokenMetadata;
+}
+
+/** Change several tokens; one that cannot be changed does not keep the others from it. */
+export async function updateTokens(
+  connection: Connection,
+  names: readonly string[],
+  changes: TokenChanges,
+): Promise<TokenOutcome<UpdatedToken>[]> {
+  const {homeserver, audit, auditContext, metadata} = connection;
+  const asked = await findTokens(connection, names);
+  const expiry_time = changes.expiry && resolveExpiry(changes.expiry, homeserver.clock.now());
+  const wanted: Partial<TokenLimits> = {
+    ...(changes.uses_allowed !== undefined && {uses_allowed: changes.uses_allowed}),
+    ...(expiry_time !== undefined && {expiry_time}),
+  };
+  const done = new Map<string, Outcome<UpdatedToken>>();
+  const planned: PlannedUpdate[] = [];
+  for (const found of foundOf(asked)) {
+    const {token} = found.token;
+    const limits = changedLimits(found, wanted);
+    const entry = changedMetadata(found, changes);
+    if (opensDisabled(connection, found, limits)) {
+      done.set(token, {ok: false, error: disabledError(token)});
+    } else if (Object.keys(limits).length === 0 && entry === (found.metadata ?? entry) && sameText(entry, found.metadata)) {
+      done.set(token, {ok: true, value: {...recordOf(connection, found.token, found.metadata), changed: false}});
+    } else {
+      planned.push({...found, limits, entry});
+    }
+  }
+
+  const operations = await audit.start(
+    auditContext,
+    planned.map(({token, metadata: before, limits, entry}) => ({
+      operation: 'update',
+      token: token.token,
+      before: toAuditState(token, before),
+      after: toAuditState({...token, ...limits}, entry),
+    })),
+  );
+  const updated = await pMap(
+    planned.map((plan, index) => ({...plan, operation: operations[index]})),
+    async ({token, limits, entry, operation}) => ({
+      entry,
+      operation,
+      outcome: await settle(token.token, async () =>
+        Object.keys(limits).length > 0 ? homeserver.update(token.token, limits) : token,
+      ),
+      token: token.token,
+    }),
+    {concurrency: CONCURRENCY},
+  );
+
+  const entries = new Map(updated.filter(({outcome}) => outcome.ok).map(({token, entry}) => [token, entry]));
+  const saved = await settle('', () =>
+    metadata.update([...entries.keys()], (before) => withText(before, entries.get(before.token) ?? before)),
+  );
+  await Promise.all(
+    updated.map(async ({token, entry, operation, outcome}) => {
+      await finish(operation, outcome.ok && !saved.ok ? saved : outcome, outcome.ok ? toAuditState(outcome.value, entry) : undefined);
+      done.set(
+        token,
+        outcome.ok ? {ok: true, value: {...recordOf(connection, outcome.value, entry), changed: true}} : outcome,
+      );
+    }),
+  );
+  if (!saved.ok) throw saved.error;
+  return mergeOutcomes(asked, done);
+}
+
+async function finish(
+  operation: AuditedOperation | undefined,
+  outcome: Outcome<unknown>,
+  after: ReturnType<typeof toAuditState> | undefined,
+): Promise<void> {
+  await (outcome.ok ? operation?.succeeded(after) : operation?.failed(toMxtokError(outcome.error)));
+}
+
+function changedLimits({token}: FoundToken, wanted: Partial<TokenLimits>): Partial<TokenLimits> {
+  return {
+    ...(wanted.uses_allowed !== undefined && wanted.uses_allowed !== token.uses_allowed && {uses_allowed: wanted.uses_allowed}),
+    ...(wanted.expiry_time !== undefined && wanted.expiry_time !== token.expiry_time && {expiry_time: wanted.expiry_time}),
+  };
+}
+
+function changedMetadata({token, metadata}: FoundToken, {label, note}: TokenChanges): TokenMetadata {
+  return withText(metadata ?? {token: token.token}, {
+    token: token.token,
+    label: label ?? metadata?.label,
+    note: note ?? metadata?.note,
+  });
+}
+
+/** The entry with the label and the note of another; an empty one is none. */
+function withText(entry: TokenMetadata, {label, note}: Pick<TokenMetadata, 'label' | 'note' | 'token'>): TokenMetadata {
+  const {label: _label, note: _note, ...rest} = entry;
+  return {...rest, ...(label && {label}), ...(note && {note})} as TokenMetadata;
+}
+
+function sameText(entry: TokenMetadata, before: TokenMetadata | undefined): boolean {
+  return entry.label === before?.label && entry.note === before?.note;
+}
+
+/**
+ * Whether the change would let people in with a token that is switched off: on Synapse a new expiry does, while
+ * uses_allowed is 0. That is for `enable` to do, which brings back a limit too.
+ */
+function opensDisabled({homeserver}: Connection, {token}: FoundToken, limits: Partial<TokenLimits>): boolean {
+  return token.disabled && !homeserver.accepts(token) && homeserver.accepts({...token, ...limits});
+}
+
+function disabledError(token: string): MxtokError {
+  return new MxtokError('token_disabled', `${token} is disabled, and this change would make it work again; nothing was changed`, {
+    token,
+    hint: `If you mean that: mxtok enable --uses N --expiry WHEN -- ${token}`,
+  });
+}

@@ -1,0 +1,130 @@
+/** A versioned JSON file that is checked when read, and changed under a lock, whole or not at all. */
+import {closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, statSync} from 'node:fs';
+import {basename, dirname, join} from 'node:path';
+
+import * as z from 'zod/mini';
+
+import {MxtokError} from '../errors.ts';
+import {describeFileError, ensurePrivateDirectory, readPrivateFile, type Warn} from './files.ts';
+
+/** The version that this release writes, and the newest it can read. */
+const VERSION = 1;
+
+const Versioned = z.looseObject({version: z.int().check(z.minimum(1))});
+
+export class JsonFile<T extends {version: number}> {
+  readonly path: string;
+  readonly #schema: z.ZodMiniType<T>;
+  readonly #empty: () => T;
+  readonly #warn: Warn;
+
+  constructor(path: string, schema: z.ZodMiniType<T>, empty: () => T, warn: Warn) {
+    this.path = path;
+    this.#schema = schema;
+    this.#empty = empty;
+    this.#warn = warn;
+  }
+
+  /** @throws {MxtokError} `store`, where the file is broken; it is left as it is. */
+  read(): T {
+    const text = readPrivateFile(this.path, this.#warn);
+    if (text === undefined) return this.#empty();
+    let data: unknown;
+    try {
+      data = JSON.parse(text);
+    } catch {
+      throw this.#broken(text.trim() === '' ? 'it is empty' : 'it is not JSON (cut off, or edited by hand?)');
+    }
+
+    const versioned = Versioned.safeParse(data);
+    if (!versioned.success) throw this.#broken('it is not one of mxtok’s files (it has no version)');
+    if (versioned.data.version > VERSION) {
+      throw new MxtokError('store', `${this.path} was written by a newer mxtok (version ${versioned.data.version})`, {
+        hint: 'Update mxtok. The file is left as it is.',
+      });
+    }
+
+    const parsed = this.#schema.safeParse(data);
+    if (!parsed.success) {
+      // The path only: the value may be an access token.
+      const path = parsed.error.issues[0]?.path.map(String).join('.') ?? '';
+      throw this.#broken(`${path || 'its content'} is not as it should be`);
+    }
+
+    return parsed.data;
+  }
+
+  /**
+   * Read, change and write while no other process does. Call it once for many changes.
+   * @param change alters the data in place; `false` leaves the file alone.
+   */
+  async update(change: (data: T) => false | undefined): Promise<T> {
+    ensurePrivateDirectory(dirname(this.path));
+    const {withLock} = await import('./lock.ts');
+    return withLock(this.path, async () => {
+      const data = this.read();
+      if (change(data) !== false) await this.#write(data);
+      return data;
+    });
+  }
+
+  /**
+   * Conf writes beside the file; what it wrote takes the file's place only when every byte of it is on the disk.
+   * (Conf's own atomic write does not see when a full disk takes a part of the bytes and reports no error.)
+   */
+  async #write(data: T): Promise<void> {
+    const {default: Conf} = await import('conf');
+    const directory = dirname(this.path);
+    const staged = `${this.path}.new`;
+    let text = '';
+    try {
+      this.#removeLeftovers(directory);
+      const conf = new Conf<Record<string, unknown>>({
+        cwd: directory,
+        configName: basename(staged),
+        fileExtension: '',
+        configFileMode: 0o600,
+        accessPropertiesByDotNotation: false,
+        serialize: (value) => (text = `${JSON.stringify(value, undefined, 1)}\n`),
+      });
+      conf.store = data;
+      if (statSync(staged).size !== Buffer.byteLength(text)) {
+        throw Object.assign(new Error('short write'), {code: 'ENOSPC'});
+      }
+
+      renameSync(staged, this.path);
+      flushDirectory(directory);
+    } catch (error) {
+      rmSync(staged, {force: true});
+      throw describeFileError(error, this.path);
+    }
+  }
+
+  /** What processes that were killed while writing have left. The lock is ours, so nobody is writing now. */
+  #removeLeftovers(directory: string): void {
+    const prefix = `${basename(this.path)}.new`;
+    for (const name of readdirSync(directory)) {
+      if (name.startsWith(prefix)) rmSync(join(directory, name), {force: true});
+    }
+  }
+
+  #broken(what: string): MxtokError {
+    return new MxtokError('store', `${this.path} is broken: ${what}`, {
+      hint: 'It is left as it is. Repair it or put it right from a backup; moved away, mxtok starts with an empty one.',
+    });
+  }
+}
+
+/** Make a rename last through a power cut (fsync(2)); not every file system lets directories be opened. */
+function flushDirectory(directory: string): void {
+  try {
+    const fd = openSync(directory, 'r');
+    try {
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    // Windows, some network file systems.
+  }
+}

@@ -1,0 +1,94 @@
+/** What homeservers have no place for: labels, notes, who created a token here, and the limits `enable` restores. */
+import {existsSync, rmSync} from 'node:fs';
+import {join} from 'node:path';
+
+import * as z from 'zod/mini';
+
+import type {Warn} from './files.ts';
+import {JsonFile} from './json-file.ts';
+
+const DisabledSchema = z.object({
+  /** The limits before, in the homeserver's own terms. */
+  uses_allowed: z.nullable(z.int()),
+  expiry_time: z.nullable(z.int()),
+  /** The homeserver's time when disabling began, Unix ms. */
+  at: z.int(),
+  /** Whether it came to its end. */
+  done: z.boolean(),
+});
+
+/** What a disabled token had before. */
+export type LimitsBeforeDisabling = z.output<typeof DisabledSchema>;
+
+const TokenMetadataSchema = z.looseObject({
+  token: z.string(),
+  label: z.optional(z.string()),
+  note: z.optional(z.string()),
+  /** ISO 8601, and the Matrix user; only for tokens created with this store. */
+  created_at: z.optional(z.string()),
+  created_by: z.optional(z.string()),
+  disabled: z.optional(DisabledSchema),
+});
+
+export type TokenMetadata = z.output<typeof TokenMetadataSchema>;
+
+// A list, not an object by token: `__proto__` is a token like any other.
+const MetadataSchema = z.looseObject({
+  version: z.literal(1),
+  server_name: z.string(),
+  tokens: z.array(TokenMetadataSchema),
+});
+
+export class MetadataStore {
+  readonly #file: JsonFile<z.output<typeof MetadataSchema>>;
+
+  /** @param serverName of the homeserver: whatever profile or address leads to it, its data is in one place. */
+  constructor(configDir: string, serverName: string, warn: Warn) {
+    // A port's colon is no part of a Windows file name; a hostile server's slash is none anywhere.
+    const path = join(configDir, 'metadata', `${encodeURIComponent(serverName)}.json`);
+    this.#file = new JsonFile(path, MetadataSchema, () => ({version: 1, server_name: serverName, tokens: []}), warn);
+  }
+
+  get path(): string {
+    return this.#file.path;
+  }
+
+  /** All that is known, by token. */
+  read(): Map<string, TokenMetadata> {
+    return new Map(this.#file.read().tokens.map((entry) => [entry.token, entry]));
+  }
+
+  /**
+   * Change what is known of several tokens in one write.
+   * @param change gets what is known, or an empty entry; returns what is to be known, or `undefined` for nothing.
+   */
+  async update(
+    tokens: readonly string[],
+    change: (entry: TokenMetadata) => TokenMetadata | undefined,
+  ): Promise<void> {
+    if (tokens.length === 0) return;
+    await this.#file.update((data) => {
+      const entries = new Map(data.tokens.map((entry) => [entry.token, entry]));
+      let changed = false;
+      for (const token of tokens) {
+        const before = entries.get(token);
+        const after = change(before ?? {token});
+        if (after === before) continue;
+        changed = true;
+        if (after && Object.keys(after).length > 1) entries.set(token, after);
+        else entries.delete(token);
+      }
+
+      if (!changed) return false;
+      data.tokens = [...entries.values()];
+      return undefined;
+    });
+  }
+
+  /** Remove everything; for `server remove --purge`. @returns whether there was anything. */
+  purge(): boolean {
+    const there = existsSync(this.path);
+    rmSync(this.path, {force: true});
+    return there;
+  }
+}
