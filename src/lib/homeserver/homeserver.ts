@@ -36,6 +36,9 @@ export interface DisableOptions {
 export interface Homeserver {
   readonly clock: ServerClock;
 
+  /** That the access token may manage registration tokens. @throws {MxtokError} `unauthorized`, `not_admin`, `unsupported` */
+  verifyAccess(): Promise<void>;
+
   /** All tokens, in no order. */
   list(): Promise<RegistrationToken[]>;
 

@@ -12,7 +12,7 @@ import pMap from 'p-map';
 import * as z from 'zod/mini';
 
 import {interruptedError, MxtokError, toMxtokError, usageError} from '../errors.ts';
-import {maskToken, type RegistrationToken} from '../registration-token.ts';
+import {MAX_TOKEN_LENGTH, maskToken, type RegistrationToken} from '../registration-token.ts';
 import {checkValidity} from './client-api.ts';
 import type {ServerClock} from './clock.ts';
 import {matrixError, readMatrixError, shapeError} from './errors.ts';
@@ -59,6 +59,13 @@ export class Synapse implements Homeserver {
   accepts(token: RegistrationToken): boolean {
     if (token.expiry_time !== null && token.expiry_time <= this.clock.now()) return false;
     return !token.uses_allowed || token.completed + token.pending < token.uses_allowed;
+  }
+
+  async verifyAccess(): Promise<void> {
+    // Asking for a token that cannot be there is answered like any other, and is cheaper than the list.
+    const {status, body} = await this.#request('GET', `${BASE}/${'~'.repeat(MAX_TOKEN_LENGTH + 1)}`);
+    const error = status === 200 ? undefined : this.#error(status, body, '');
+    if (error && error.code !== 'no_such_token') throw error;
   }
 
   async list(): Promise<RegistrationToken[]> {

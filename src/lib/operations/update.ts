@@ -3,7 +3,6 @@ import pMap from 'p-map';
 import type {Connection} from '../connection.ts';
 import {MxtokError, toMxtokError} from '../errors.ts';
 import type {Outcome, TokenLimits} from '../homeserver/homeserver.ts';
-import type {AuditedOperation} from '../store/audit.ts';
 import type {TokenMetadata} from '../store/metadata.ts';
 import {toAuditState, type TokenRecord} from '../token-record.ts';
 import {resolveExpiry, type When} from '../when.ts';
@@ -50,7 +49,7 @@ export async function updateTokens(
     const entry = changedMetadata(found, changes);
     if (opensDisabled(connection, found, limits)) {
       done.set(token, {ok: false, error: disabledError(token)});
-    } else if (Object.keys(limits).length === 0 && entry === (found.metadata ?? entry) && sameText(entry, found.metadata)) {
+    } else if (Object.keys(limits).length === 0 && sameText(entry, found.metadata)) {
       done.set(token, {ok: true, value: {...recordOf(connection, found.token, found.metadata), changed: false}});
     } else {
       planned.push({...found, limits, entry});
@@ -80,28 +79,22 @@ export async function updateTokens(
   );
 
   const entries = new Map(updated.filter(({outcome}) => outcome.ok).map(({token, entry}) => [token, entry]));
-  const saved = await settle('', () =>
-    metadata.update([...entries.keys()], (before) => withText(before, entries.get(before.token) ?? before)),
-  );
+  const unsaved = await metadata
+    .update([...entries.keys()], (before) => withText(before, entries.get(before.token) ?? before))
+    .then(() => undefined, toMxtokError);
   await Promise.all(
     updated.map(async ({token, entry, operation, outcome}) => {
-      await finish(operation, outcome.ok && !saved.ok ? saved : outcome, outcome.ok ? toAuditState(outcome.value, entry) : undefined);
+      if (!outcome.ok) await operation?.failed(outcome.error);
+      else if (unsaved) await operation?.failed(unsaved);
+      else await operation?.succeeded(toAuditState(outcome.value, entry));
       done.set(
         token,
         outcome.ok ? {ok: true, value: {...recordOf(connection, outcome.value, entry), changed: true}} : outcome,
       );
     }),
   );
-  if (!saved.ok) throw saved.error;
+  if (unsaved) throw unsaved;
   return mergeOutcomes(asked, done);
-}
-
-async function finish(
-  operation: AuditedOperation | undefined,
-  outcome: Outcome<unknown>,
-  after: ReturnType<typeof toAuditState> | undefined,
-): Promise<void> {
-  await (outcome.ok ? operation?.succeeded(after) : operation?.failed(toMxtokError(outcome.error)));
 }
 
 function changedLimits({token}: FoundToken, wanted: Partial<TokenLimits>): Partial<TokenLimits> {

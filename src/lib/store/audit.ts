@@ -3,7 +3,7 @@
  * started and never finished is one that was under way when the process ended.
  */
 import {randomUUID} from 'node:crypto';
-import {closeSync, createReadStream, existsSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, writeSync} from 'node:fs';
+import {closeSync, createReadStream, existsSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, renameSync, rmSync, writeSync} from 'node:fs';
 import {userInfo} from 'node:os';
 import {dirname, join} from 'node:path';
 import {createInterface} from 'node:readline';
@@ -12,7 +12,7 @@ import * as z from 'zod/mini';
 
 import type {MxtokError} from '../errors.ts';
 import {fingerprint, maskToken} from '../registration-token.ts';
-import {checkPrivateFile, describeFileError, ensurePrivateDirectory, type Warn} from './files.ts';
+import {checkPrivateFile, describeFileError, ensurePrivateDirectory, readPrivateFile, type Warn} from './files.ts';
 
 /** Limits, counts, label and note of a token, without the token itself. */
 export type AuditState = Record<string, string | number | boolean | null>;
@@ -159,6 +159,25 @@ export class AuditLog {
       try {
         appendWhole(this.path, entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
       } catch (error) {
+        throw describeFileError(error, this.path);
+      }
+    });
+  }
+
+  /** Remove the entries of one homeserver, for `server remove --purge`; lines that cannot be read stay. */
+  async purge(serverName: string): Promise<void> {
+    if (!existsSync(this.path)) return;
+    const {withLock} = await import('./lock.ts');
+    await withLock(this.path, () => {
+      const text = readPrivateFile(this.path, this.#warn) ?? '';
+      const kept = text.split('\n').filter((line) => line !== '' && parseLine(line)?.server_name !== serverName);
+      const staged = `${this.path}.new`;
+      try {
+        rmSync(staged, {force: true});
+        appendWhole(staged, kept.map((line) => `${line}\n`).join(''));
+        renameSync(staged, this.path);
+      } catch (error) {
+        rmSync(staged, {force: true});
         throw describeFileError(error, this.path);
       }
     });

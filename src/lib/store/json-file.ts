@@ -1,5 +1,5 @@
 /** A versioned JSON file that is checked when read, and changed under a lock, whole or not at all. */
-import {closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, statSync} from 'node:fs';
+import {closeSync, existsSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, statSync} from 'node:fs';
 import {basename, dirname, join} from 'node:path';
 
 import * as z from 'zod/mini';
@@ -65,6 +65,15 @@ export class JsonFile<T extends {version: number}> {
       const data = this.read();
       if (change(data) !== false) await this.#write(data);
       return data;
+    });
+  }
+
+  /** Remove the file, broken or not. */
+  async remove(): Promise<void> {
+    if (!existsSync(this.path)) return;
+    const {withLock} = await import('./lock.ts');
+    await withLock(this.path, () => {
+      rmSync(this.path, {force: true});
     });
   }
 

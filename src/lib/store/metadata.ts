@@ -1,5 +1,4 @@
 /** What homeservers have no place for: labels, notes, who created a token here, and the limits `enable` restores. */
-import {existsSync, rmSync} from 'node:fs';
 import {join} from 'node:path';
 
 import * as z from 'zod/mini';
@@ -85,10 +84,8 @@ export class MetadataStore {
     });
   }
 
-  /** Remove everything; for `server remove --purge`. @returns whether there was anything. */
-  purge(): boolean {
-    const there = existsSync(this.path);
-    rmSync(this.path, {force: true});
-    return there;
+  /** Remove everything; for `server remove --purge`. */
+  async purge(): Promise<void> {
+    await this.#file.remove();
   }
 }

@@ -1,0 +1,62 @@
+/**
+ * Bundle the sources into `dist/` and write `oclif.manifest.json`.
+ *
+ * Each command is an entry of its own, so that a run loads what that command needs and no more; what commands share
+ * goes into chunks. Nothing is left to install: mxtok has no dependencies at run time.
+ */
+import {readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {join} from 'node:path';
+import {fileURLToPath} from 'node:url';
+
+import {Plugin} from '@oclif/core';
+import {build, type Plugin as EsbuildPlugin} from 'esbuild';
+import {globSync} from 'tinyglobby';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/**
+ * Modules that a run would load but never use. Each stands for an option that we do not give.
+ */
+const UNUSED: Record<string, string> = {
+  // conf checks its store with ajv where it has a schema; ours is checked with zod.
+  'ajv/dist/2020.js': 'export class Ajv2020 {}',
+  'ajv-formats': 'export default {default: () => undefined};',
+};
+
+const leaveOut: EsbuildPlugin = {
+  name: 'leave-out',
+  setup({onResolve, onLoad}) {
+    onResolve({filter: /./}, ({path}) => (path in UNUSED ? {path, namespace: 'unused'} : undefined));
+    onLoad({filter: /./, namespace: 'unused'}, ({path}) => ({contents: UNUSED[path] ?? ''}));
+  },
+};
+
+rmSync(join(root, 'dist'), {recursive: true, force: true});
+await build({
+  absWorkingDir: root,
+  entryPoints: ['src/main.ts', 'src/lib/help.ts', ...globSync('src/commands/**/*.ts', {cwd: root})],
+  outdir: 'dist',
+  outbase: 'src',
+  bundle: true,
+  splitting: true,
+  chunkNames: 'chunks/[name]-[hash]',
+  format: 'esm',
+  platform: 'node',
+  target: 'node20.19',
+  minifySyntax: true,
+  minifyWhitespace: true,
+  legalComments: 'none',
+  // Only for projects that run their TypeScript through oclif.
+  external: ['typescript'],
+  plugins: [leaveOut],
+  // The CommonJS packages in the bundle call require for Node's own modules.
+  banner: {js: "import {createRequire as _createRequire} from 'node:module';const require=_createRequire(import.meta.url);"},
+});
+
+export async function makeManifest(): Promise<string> {
+  const plugin = new Plugin({type: 'core', root, ignoreManifest: true, errorOnManifestCreate: true});
+  await plugin.load();
+  return `${JSON.stringify(plugin.manifest, undefined, 2)}\n`;
+}
+
+writeFileSync(join(root, 'oclif.manifest.json'), await makeManifest());

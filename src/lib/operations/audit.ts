@@ -1,0 +1,91 @@
+import type {AuditEntry, AuditLog} from '../store/audit.ts';
+
+/** An operation: its start and its end put together. */
+export interface AuditRecord {
+  /** When it started, ISO 8601, UTC. */
+  time: string;
+  id: string;
+  server: string | null;
+  server_name: string;
+  actor: string | null;
+  os_user: string;
+  operation: string;
+  /** Masked. */
+  token: string | null;
+  fingerprint: string | null;
+  outcome: 'ok' | 'failed' | 'unknown' | 'unfinished';
+  finished_at: string | null;
+  before: Record<string, unknown> | null;
+  after: Record<string, unknown> | null;
+  error: AuditEntry['error'] | null;
+}
+
+/** Of a person's table, TSV and CSV; JSON has the whole record. */
+export const AUDIT_FIELDS = ['time', 'server', 'operation', 'token', 'outcome', 'actor', 'os_user'] as const;
+
+export interface AuditQuery {
+  /** A profile's name, or a homeserver's. */
+  server?: string | undefined;
+  operation?: string | undefined;
+  fingerprint?: string | undefined;
+  /** Unix ms. */
+  since?: number | undefined;
+  until?: number | undefined;
+  unfinished?: boolean | undefined;
+  /** The last so many. */
+  limit?: number | undefined;
+}
+
+/** @returns operations in the order in which they started. */
+export async function findOperations(log: AuditLog, query: AuditQuery): Promise<AuditRecord[]> {
+  const records = new Map<string, AuditRecord>();
+  for await (const entry of log.read()) {
+    const started = records.get(entry.id);
+    if (entry.phase === 'finished' && started) finish(started, entry);
+    else if (matches(entry, query)) records.set(entry.id, toRecord(entry));
+  }
+
+  const open = ['unfinished', 'unknown'];
+  const found = [...records.values()].filter(({outcome}) => !query.unfinished || open.includes(outcome));
+  return query.limit === undefined ? found : found.slice(-query.limit);
+}
+
+function matches(entry: AuditEntry, {server, operation, fingerprint, since, until}: AuditQuery): boolean {
+  const time = Date.parse(entry.time);
+  return (
+    (server === undefined || entry.server === server || entry.server_name === server) &&
+    (operation === undefined || entry.operation === operation) &&
+    (fingerprint === undefined || entry.fingerprint === fingerprint) &&
+    (since === undefined || time >= since) &&
+    (until === undefined || time <= until)
+  );
+}
+
+function toRecord(entry: AuditEntry): AuditRecord {
+  const {time, id, server, server_name, actor, os_user, operation, token, fingerprint} = entry;
+  const record: AuditRecord = {
+    time,
+    id,
+    server,
+    server_name,
+    actor,
+    os_user,
+    operation,
+    token,
+    fingerprint,
+    outcome: 'unfinished',
+    finished_at: null,
+    before: entry.before ?? null,
+    after: entry.after ?? null,
+    error: null,
+  };
+  if (entry.phase === 'finished') finish(record, entry);
+  return record;
+}
+
+function finish(record: AuditRecord, {time, outcome, after, error}: AuditEntry): void {
+  record.outcome = outcome ?? 'unknown';
+  record.finished_at = time;
+  if (after) record.after = after;
+  record.error = error ?? null;
+}

@@ -1,0 +1,170 @@
+/** What `server add`, `update` and `login` share: where an access token is to come from. */
+import {resolve} from 'node:path';
+
+import {Args, Flags} from '@oclif/core';
+
+import {MxtokCommand} from './command.ts';
+import {openHttp} from './connection.ts';
+import {checkAccessToken, resolveCredential} from './credential.ts';
+import {usageError} from './errors.ts';
+import {logInVerified, type VerifiedServer, verifyServer} from './operations/server.ts';
+import type {Prompter} from './prompts.ts';
+import type {Profile} from './store/profiles.ts';
+import {ProfileStore} from './store/profiles.ts';
+
+const sources = ['access-token-stdin', 'access-token-file', 'access-token-command', 'user'];
+const others = (name: string): string[] => sources.filter((source) => source !== name);
+
+export const credentialFlags = {
+  'access-token-stdin': Flags.boolean({
+    summary: 'Read the access token from standard input, and keep it (mode 600).',
+    exclusive: others('access-token-stdin'),
+    helpGroup: 'ACCESS TOKEN',
+  }),
+  'access-token-file': Flags.string({
+    summary: 'Read the access token from this file at each run (systemd credential, mounted secret).',
+    exclusive: others('access-token-file'),
+    helpGroup: 'ACCESS TOKEN',
+    helpValue: 'FILE',
+  }),
+  'access-token-command': Flags.string({
+    summary: 'Get the access token from this shell command at each run (password manager).',
+    exclusive: others('access-token-command'),
+    helpGroup: 'ACCESS TOKEN',
+    helpValue: 'CMD',
+  }),
+};
+
+export const loginFlags = {
+  user: Flags.string({
+    char: 'u',
+    summary: 'Log in as this server admin with a password, and keep the access token.',
+    helpGroup: 'ACCESS TOKEN',
+    helpValue: 'USER',
+  }),
+  'password-stdin': Flags.boolean({
+    summary: 'Read the password from standard input.',
+    dependsOn: ['user'],
+    helpGroup: 'ACCESS TOKEN',
+  }),
+};
+
+export const connectionFlags = {
+  'ca-file': Flags.string({summary: 'Trust the authorities in this PEM file, instead of the system’s.', helpValue: 'FILE'}),
+  'allow-http': Flags.boolean({summary: 'Send the access token over plain http to another host.', allowNo: true}),
+  'no-verify': Flags.boolean({summary: 'Save without asking the homeserver.'}),
+};
+
+export const nameArg = {
+  name: Args.string({description: 'Name of the server profile.', required: true, ignoreStdin: true}),
+};
+
+type Credential = Pick<Profile, 'access_token' | 'access_token_file' | 'access_token_command'>;
+
+/** Of a profile, all that is not about its credential. */
+export function withoutCredential(profile: Profile): Profile {
+  const {access_token: _token, access_token_file: _file, access_token_command: _command, ...rest} = profile;
+  return rest as Profile;
+}
+
+export abstract class ServerCommand extends MxtokCommand {
+  protected get profiles(): ProfileStore {
+    const {configDir, warn} = this.environment();
+    return new ProfileStore(configDir, warn);
+  }
+
+  /** The credential that the flags name; `undefined` where they name none. */
+  protected async credentialFromFlags(flags: {
+    'access-token-stdin'?: boolean;
+    'access-token-file'?: string | undefined;
+    'access-token-command'?: string | undefined;
+  }): Promise<Credential | undefined> {
+    if (flags['access-token-file'] !== undefined) {
+      if (flags['access-token-file'] === '') throw usageError('--access-token-file needs the path of a file');
+      return {access_token_file: resolve(flags['access-token-file'])};
+    }
+
+    if (flags['access-token-command'] !== undefined) {
+      if (flags['access-token-command'].trim() === '') throw usageError('--access-token-command needs a command');
+      return {access_token_command: flags['access-token-command']};
+    }
+
+    if (!flags['access-token-stdin']) return undefined;
+    const token = await this.secret('Access token:', '--access-token-stdin');
+    return {access_token: checkAccessToken(token, 'the access token on standard input')};
+  }
+
+  /** A secret from a pipe; from a person, where standard input is their terminal. */
+  protected async secret(question: string, flag: string): Promise<string> {
+    if (!process.stdin.isTTY) {
+      const {readSecretFromStdin} = await import('./stdin.ts');
+      return readSecretFromStdin();
+    }
+
+    const prompter = await this.prompter();
+    if (!prompter) throw usageError(`${flag} finds nothing on standard input`, 'Pipe it in.');
+    return (await prompter.secret(question)).trim();
+  }
+
+  /** Ask how to get at an access token, and for what that takes. */
+  protected async askForCredential(prompter: Prompter): Promise<Credential | {user: string; password: string}> {
+    const how = await prompter.select('How do you want to log in?', [
+      {value: 'password', name: 'With the password of a server admin'},
+      {value: 'token', name: 'With an access token that I have'},
+      {value: 'file', name: 'With an access token in a file, read at each run'},
+      {value: 'command', name: 'With an access token from a password manager, run each time'},
+    ]);
+    switch (how) {
+      case 'password':
+        return this.askForPassword(prompter, undefined);
+      case 'token':
+        return {access_token: checkAccessToken((await prompter.secret('Access token:')).trim(), 'the access token')};
+      case 'file':
+        return {access_token_file: resolve(await prompter.input('File:', required))};
+      case 'command':
+        return {access_token_command: await prompter.input('Command:', required)};
+    }
+  }
+
+  protected async askForPassword(prompter: Prompter, user: string | undefined): Promise<{user: string; password: string}> {
+    return {
+      user: user ?? (await prompter.input('User name of a server admin:', required)),
+      password: await prompter.secret('Password:'),
+    };
+  }
+
+  /** @returns the profile with its credential and, unless told not to ask, all that verification has found. */
+  protected async withCredential(
+    name: string,
+    profile: Profile,
+    credential: Credential | {user: string; password: string},
+    verify: boolean,
+  ): Promise<{profile: Profile; verified: VerifiedServer | undefined}> {
+    const environment = this.environment();
+    if ('user' in credential) {
+      const {access_token, ...verified} = await logInVerified(environment, name, profile, credential.user, credential.password);
+      const {server_name, user_id, software} = verified;
+      return {profile: {...withoutCredential(profile), server_name, user_id, software, access_token}, verified};
+    }
+
+    const complete: Profile = {...withoutCredential(profile), ...credential};
+    if (!verify) return {profile: complete, verified: undefined};
+    const http = openHttp(environment, complete);
+    this.closeAtEnd(http);
+    const verified = await verifyServer(http, await resolveCredential(complete, name));
+    const {server_name, user_id, software} = verified;
+    return {profile: {...complete, server_name, user_id, software}, verified};
+  }
+
+  protected noteVerified(verified: VerifiedServer | undefined): void {
+    if (verified) {
+      this.note(`${verified.server_name} runs Synapse ${verified.version}; ${verified.user_id} is a server admin.`);
+    } else {
+      this.note('Saved without asking the homeserver. To see whether it works: mxtok server doctor NAME'.replace('NAME', this.server ?? ''));
+    }
+  }
+}
+
+function required(value: string): string | undefined {
+  return value === '' ? 'It cannot be empty.' : undefined;
+}
