@@ -11,12 +11,14 @@ export default tseslint.config(
     rules: {
       // Numbers and booleans read well in messages; objects do not, and stay forbidden.
       '@typescript-eslint/restrict-template-expressions': ['error', {allowNumber: true, allowBoolean: true}],
+      // A name that begins with _ is there to be left out.
+      '@typescript-eslint/no-unused-vars': ['error', {varsIgnorePattern: '^_', argsIgnorePattern: '^_'}],
       // Control characters in patterns are what the sanitising code is about.
       'no-control-regex': 'off',
     },
   },
   {
     files: ['bin/*.js', '*.js'],
-    languageOptions: {globals: {process: 'readonly', console: 'readonly'}},
+    languageOptions: {globals: {process: 'readonly', URL: 'readonly'}},
   },
 );

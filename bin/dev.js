@@ -1,7 +1,9 @@
-#!/usr/bin/env -S node --import tsx
+#!/usr/bin/env node
 import {fileURLToPath} from 'node:url';
 
-// The sources as they are, without a build: oclif finds the commands in src instead of dist.
-process.env.NODE_ENV = 'development';
+import {register} from 'tsx/esm/api';
+
+// The sources as they are, without a build.
+register();
 const {main} = await import('../src/main.ts');
-await main(fileURLToPath(new URL('..', import.meta.url)), process.argv.slice(2));
+await main(fileURLToPath(new URL('..', import.meta.url)), process.argv.slice(2), './src/commands');

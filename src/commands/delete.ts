@@ -14,7 +14,10 @@ export default class Delete extends TokenCommand {
 
   static override examples = [
     '<%= config.bin %> delete CrispOtterLampBravoStone',
-    {description: 'Without a question, for scripts', command: '<%= config.bin %> delete --yes CrispOtterLampBravoStone'},
+    {
+      description: 'Without a question, for scripts',
+      command: '<%= config.bin %> delete --yes CrispOtterLampBravoStone',
+    },
   ];
 
   static override args = tokensArg;
@@ -27,7 +30,10 @@ export default class Delete extends TokenCommand {
     const {args, flags} = await this.parseInput(Delete);
     const prompter = flags.yes ? undefined : await this.prompter();
     if (!flags.yes && !prompter) {
-      throw usageError('delete asks before it deletes, and nobody is there to ask; nothing was deleted', 'Add --yes.');
+      throw usageError(
+        'delete asks before it deletes, and nobody is there to ask; nothing was deleted',
+        'Add --yes.',
+      );
     }
 
     const tokens = await this.tokens(args.token, parseToken);
@@ -35,7 +41,9 @@ export default class Delete extends TokenCommand {
     const asked = await findTokens(connection, tokens);
     const found = foundOf(asked);
     for (const {token} of found.filter(({token: {pending}}) => pending > 0)) {
-      this.warning(`${token.token}: ${token.pending} sign-up${token.pending === 1 ? ' is' : 's are'} under way with it and will end in an error`);
+      this.warning(
+        `${token.token}: ${token.pending} sign-up${token.pending === 1 ? ' is' : 's are'} under way with it and will end in an error`,
+      );
     }
 
     if (prompter && found.length > 0) {

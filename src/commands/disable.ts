@@ -13,7 +13,8 @@ export default class Disable extends TokenCommand {
     '<%= config.bin %> disable CrispOtterLampBravoStone',
     {
       description: 'All that other tools have "disabled"',
-      command: '<%= config.bin %> list --status disabled --accepted --columns token --output tsv | <%= config.bin %> disable -',
+      command:
+        '<%= config.bin %> list --status disabled --accepted --columns token --output tsv | <%= config.bin %> disable -',
     },
   ];
 
@@ -34,7 +35,8 @@ export default class Disable extends TokenCommand {
       if (!outcome.ok) continue;
       const {changed, confirmed_by} = outcome.value;
       if (!changed) this.note(`${token} was disabled already; it is refused.`);
-      else if (confirmed_by === 'validity') this.note(`${token} is disabled: the homeserver was asked, and refuses it.`);
+      else if (confirmed_by === 'validity')
+        this.note(`${token} is disabled: the homeserver was asked, and refuses it.`);
       else this.note(`${token} is disabled: by the homeserver's own clock it has expired.`);
     }
 

@@ -15,14 +15,23 @@ export default class Enable extends TokenCommand {
 
   static override examples = [
     '<%= config.bin %> enable CrispOtterLampBravoStone',
-    {description: 'Its old expiry has passed', command: '<%= config.bin %> enable CrispOtterLampBravoStone --expiry 7d'},
+    {
+      description: 'Its old expiry has passed',
+      command: '<%= config.bin %> enable CrispOtterLampBravoStone --expiry 7d',
+    },
   ];
 
   static override args = tokensArg;
   static override flags = {
     ...serverFlag,
-    uses: Flags.string({summary: 'Uses in all, in place of the remembered: 1 to 2147483647, or "unlimited".', helpValue: 'N'}),
-    expiry: Flags.string({summary: 'End, in place of the remembered: 7d, a date or date-time, or "never".', helpValue: 'WHEN'}),
+    uses: Flags.string({
+      summary: 'Uses in all, in place of the remembered: 1 to 2147483647, or "unlimited".',
+      helpValue: 'N',
+    }),
+    expiry: Flags.string({
+      summary: 'End, in place of the remembered: 7d, a date or date-time, or "never".',
+      helpValue: 'WHEN',
+    }),
   };
 
   async run(): Promise<void> {
@@ -40,7 +49,10 @@ export default class Enable extends TokenCommand {
       if (!outcome.ok) continue;
       const {changed, accepted, status} = outcome.value;
       if (!changed) this.note(`${token} is not disabled (it is ${status}); nothing was changed.`);
-      else if (!accepted) this.warning(`${token} has its limits back, but by them nobody can register with it now: it is ${status}`);
+      else if (!accepted)
+        this.warning(
+          `${token} has its limits back, but by them nobody can register with it now: it is ${status}`,
+        );
     }
 
     await this.writeChanges(connection, outcomes, args.token);
@@ -53,7 +65,11 @@ export default class Enable extends TokenCommand {
     const prompter = await this.prompter();
     if (!prompter) {
       const missing = [...new Set(incomplete.flatMap((plan) => plan.missing))].map((name) => `--${name}`);
-      const names = incomplete.slice(0, 5).map(({token}) => token.token).join(' ') + (incomplete.length > 5 ? ' …' : '');
+      const names =
+        incomplete
+          .slice(0, 5)
+          .map(({token}) => token.token)
+          .join(' ') + (incomplete.length > 5 ? ' …' : '');
       throw usageError(
         `the old limits of ${names} are not known here, or have passed; nothing was changed`,
         `Give ${missing.join(' and ')}.`,
@@ -62,11 +78,19 @@ export default class Enable extends TokenCommand {
 
     for (const {token, limits, missing} of incomplete) {
       if (missing.includes('uses')) {
-        limits.uses_allowed = parseUses(await prompter.input(`Uses for ${token.token} in all (a number, or unlimited):`, complaint(parseUses)));
+        limits.uses_allowed = parseUses(
+          await prompter.input(
+            `Uses for ${token.token} in all (a number, or unlimited):`,
+            complaint(parseUses),
+          ),
+        );
       }
 
       if (missing.includes('expiry')) {
-        const answer = await prompter.input(`New expiry for ${token.token} (7d, a date, or never):`, complaint(parseExpiry));
+        const answer = await prompter.input(
+          `New expiry for ${token.token} (7d, a date, or never):`,
+          complaint(parseExpiry),
+        );
         limits.expiry_time = resolveExpiry(parseExpiry(answer), now);
       }
     }

@@ -15,8 +15,14 @@ export default class List extends TokenCommand {
 
   static override examples = [
     '<%= config.bin %> list',
-    {description: 'What still works, soonest end first', command: '<%= config.bin %> list --accepted --sort expires_at'},
-    {description: 'Used up or over, of one event', command: "<%= config.bin %> list --status expired,exhausted --label 'spring*'"},
+    {
+      description: 'What still works, soonest end first',
+      command: '<%= config.bin %> list --accepted --sort expires_at',
+    },
+    {
+      description: 'Used up or over, of one event',
+      command: "<%= config.bin %> list --status expired,exhausted --label 'spring*'",
+    },
     {description: 'For a script', command: '<%= config.bin %> list --expiring-within 3d --json'},
   ];
 
@@ -29,13 +35,25 @@ export default class List extends TokenCommand {
       multipleNonGreedy: true,
       delimiter: ',',
     }),
-    accepted: Flags.boolean({summary: 'Those that the homeserver accepts now; --no-accepted: the others.', allowNo: true}),
+    accepted: Flags.boolean({
+      summary: 'Those that the homeserver accepts now; --no-accepted: the others.',
+      allowNo: true,
+    }),
     label: Flags.string({summary: 'With this label; * stands for anything.', helpValue: 'GLOB'}),
     search: Flags.string({summary: 'With this text in token, label or note.', helpValue: 'TEXT'}),
-    'expiring-within': Flags.string({summary: 'Accepted now, and over within this time (3d).', helpValue: 'DURATION'}),
+    'expiring-within': Flags.string({
+      summary: 'Accepted now, and over within this time (3d).',
+      helpValue: 'DURATION',
+    }),
     unused: Flags.boolean({summary: 'That nobody has registered with, or is about to.'}),
-    sort: Flags.string({summary: 'Order by a column; -COLUMN: descending (default token).', helpValue: 'COLUMN'}),
-    columns: Flags.string({summary: `Columns of table, tsv and csv, with commas: ${TOKEN_FIELDS.join(', ')}.`, helpValue: 'LIST'}),
+    sort: Flags.string({
+      summary: 'Order by a column; -COLUMN: descending (default token).',
+      helpValue: 'COLUMN',
+    }),
+    columns: Flags.string({
+      summary: `Columns of table, tsv and csv, with commas: ${TOKEN_FIELDS.join(', ')}.`,
+      helpValue: 'LIST',
+    }),
     limit: Flags.string({summary: 'At most so many.', helpValue: 'N'}),
   };
 
@@ -47,7 +65,9 @@ export default class List extends TokenCommand {
       label: flags.label,
       search: flags.search,
       expiringWithin:
-        flags['expiring-within'] === undefined ? undefined : parseDuration(flags['expiring-within'], '--expiring-within'),
+        flags['expiring-within'] === undefined
+          ? undefined
+          : parseDuration(flags['expiring-within'], '--expiring-within'),
       unused: flags.unused,
     };
     const order = parseOrder(flags.sort ?? 'token');
@@ -58,20 +78,26 @@ export default class List extends TokenCommand {
     await this.writeRecords(connection, records, columns);
     if (records.length === 0 && this.format === 'table') {
       const filtered = Object.values(filter).some((value) => value !== undefined && value !== false);
-      this.note(filtered ? 'No token is like that.' : 'There are no registration tokens yet. Make one: mxtok create --uses 1');
+      this.note(
+        filtered
+          ? 'No token is like that.'
+          : 'There are no registration tokens yet. Make one: mxtok create --uses 1',
+      );
     }
   }
 }
 
 function parseStatus(input: string): TokenStatus {
   const status = TOKEN_STATUSES.find((known) => known === input.trim());
-  if (status === undefined) throw usageError(`--status ${quote(input)} is none of ${TOKEN_STATUSES.join(', ')}`);
+  if (status === undefined)
+    throw usageError(`--status ${quote(input)} is none of ${TOKEN_STATUSES.join(', ')}`);
   return status;
 }
 
 function parseField(input: string, flag: string): TokenField {
   const field = TOKEN_FIELDS.find((known) => known === input);
-  if (field === undefined) throw usageError(`${flag}: ${quote(input)} is no column; there are ${TOKEN_FIELDS.join(', ')}`);
+  if (field === undefined)
+    throw usageError(`${flag}: ${quote(input)} is no column; there are ${TOKEN_FIELDS.join(', ')}`);
   return field;
 }
 

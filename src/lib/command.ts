@@ -47,13 +47,21 @@ export type GlobalFlags = Interfaces.InferredFlags<(typeof MxtokCommand)['baseFl
 
 export abstract class MxtokCommand extends Command {
   static override baseFlags = {
-    json: Flags.boolean({summary: 'Print JSON (short for --output json).', helpGroup: GLOBAL, exclusive: ['output']}),
+    json: Flags.boolean({
+      summary: 'Print JSON (short for --output json).',
+      helpGroup: GLOBAL,
+      exclusive: ['output'],
+    }),
     output: Flags.option({
       options: OUTPUT_FORMATS,
       summary: 'Form of the output (default: table on a terminal, tsv on a pipe).',
       helpGroup: GLOBAL,
     })(),
-    quiet: Flags.boolean({char: 'q', summary: 'No notes or warnings, only data and errors.', helpGroup: GLOBAL}),
+    quiet: Flags.boolean({
+      char: 'q',
+      summary: 'No notes or warnings, only data and errors.',
+      helpGroup: GLOBAL,
+    }),
     'no-input': Flags.boolean({summary: 'Never ask; fail where something is missing.', helpGroup: GLOBAL}),
     'no-color': Flags.boolean({summary: 'No colours (also: NO_COLOR).', helpGroup: GLOBAL}),
     timeout: Flags.string({
@@ -61,7 +69,10 @@ export abstract class MxtokCommand extends Command {
       helpGroup: GLOBAL,
       helpValue: 'TIME',
     }),
-    debug: Flags.boolean({summary: 'Show requests, and the stack of an error, on stderr.', helpGroup: GLOBAL}),
+    debug: Flags.boolean({
+      summary: 'Show requests, and the stack of an error, on stderr.',
+      helpGroup: GLOBAL,
+    }),
   };
 
   protected globals: Partial<GlobalFlags> = {};
@@ -77,9 +88,11 @@ export abstract class MxtokCommand extends Command {
   }
 
   /** Parse, and take note of the flags that all commands have. */
-  protected async parseInput<F extends Interfaces.OutputFlags<Interfaces.FlagInput>, B extends Interfaces.OutputFlags<Interfaces.FlagInput>, A extends Interfaces.OutputArgs<Interfaces.ArgInput>>(
-    command: Interfaces.Input<F, B, A>,
-  ): Promise<Interfaces.ParserOutput<F, B, A>> {
+  protected async parseInput<
+    F extends Interfaces.OutputFlags<Interfaces.FlagInput>,
+    B extends Interfaces.OutputFlags<Interfaces.FlagInput>,
+    A extends Interfaces.OutputArgs<Interfaces.ArgInput>,
+  >(command: Interfaces.Input<F, B, A>): Promise<Interfaces.ParserOutput<F, B, A>> {
     this.rejectMisplacedFlags();
     const parsed = await this.parse<F, B, A>(command);
     this.globals = parsed.flags as Partial<GlobalFlags>;
@@ -163,7 +176,8 @@ export abstract class MxtokCommand extends Command {
   protected async prompter(): Promise<Prompter | undefined> {
     const {json, output, 'no-input': noInput} = this.globals;
     const data = json || output === 'json' || output === 'ndjson';
-    if (!process.stdin.isTTY || !process.stderr.isTTY || process.env['CI'] || data || noInput) return undefined;
+    if (!process.stdin.isTTY || !process.stderr.isTTY || process.env['CI'] || data || noInput)
+      return undefined;
     return (await import('./prompts.ts')).prompter;
   }
 
@@ -186,15 +200,22 @@ export abstract class MxtokCommand extends Command {
   }
 
   /** Records of any kind: the named fields in table, TSV and CSV, the whole of each in JSON. */
-  protected async writeRows<T extends object>(fields: readonly (keyof T & string)[], rows: readonly T[]): Promise<void> {
+  protected async writeRows<T extends object>(
+    fields: readonly (keyof T & string)[],
+    rows: readonly T[],
+  ): Promise<void> {
     const {format} = this;
     const cellsOf = (row: T): Cell[] => fields.map((field) => (row[field] ?? null) as Cell);
     if (format === 'json') await this.writeJson(rows);
     else if (format === 'ndjson') await this.write(rows.map((row) => `${jsonLine(row)}\n`));
     else if (format === 'tsv') await this.write(rows.map((row) => `${tsvLine(cellsOf(row))}\n`));
-    else if (format === 'csv') await this.write([fields, ...rows.map(cellsOf)].map((row) => `${csvLine(row)}\r\n`));
+    else if (format === 'csv')
+      await this.write([fields, ...rows.map(cellsOf)].map((row) => `${csvLine(row)}\r\n`));
     else if (rows.length > 0) {
-      const [{renderTable}, {coloursFor}] = await Promise.all([import('./output/table.ts'), import('./output/colour.ts')]);
+      const [{renderTable}, {coloursFor}] = await Promise.all([
+        import('./output/table.ts'),
+        import('./output/colour.ts'),
+      ]);
       const columns = fields.map((field) => ({header: field.replaceAll('_', ' ').toUpperCase()}));
       const cells = rows.map((row) => cellsOf(row).map((cell) => ({text: tableText(cell)})));
       const width = process.stdout.columns || 80;
@@ -210,7 +231,10 @@ export abstract class MxtokCommand extends Command {
       return;
     }
 
-    const [{renderFields}, {coloursFor}] = await Promise.all([import('./output/table.ts'), import('./output/colour.ts')]);
+    const [{renderFields}, {coloursFor}] = await Promise.all([
+      import('./output/table.ts'),
+      import('./output/colour.ts'),
+    ]);
     const fields = Object.entries(record).filter(([, value]) => value !== null);
     await this.write(
       renderFields(
@@ -232,7 +256,7 @@ export abstract class MxtokCommand extends Command {
     process.stderr.write(`warning: ${sanitise(message)}\n`);
   }
 
-  override async finally(): Promise<void> {
+  override finally(): Promise<void> {
     for (const http of this.#clients) {
       const skew = http.clock.skew();
       if (Math.abs(skew) > SKEW_TOLD) {
@@ -243,6 +267,8 @@ export abstract class MxtokCommand extends Command {
 
       http.close();
     }
+
+    return Promise.resolve();
   }
 
   /** Every error ends here: one message on stderr, and the exit code that goes with it. */
@@ -267,9 +293,14 @@ export function reportError(thrown: unknown, argv: readonly string[], server?: s
   if (thrown instanceof Errors.ExitError) return thrown.oclif.exit ?? 0;
   const error = thrown instanceof Errors.CLIError ? fromParser(thrown) : toMxtokError(thrown);
   if (error.code !== 'usage') error.server ??= server;
-  const hint = error.server === undefined ? error.hint : error.hint?.replace(/(mxtok server \w+) NAME\b/, `$1 ${error.server}`);
+  const hint =
+    error.server === undefined
+      ? error.hint
+      : error.hint?.replace(/(mxtok server \w+) NAME\b/, `$1 ${error.server}`);
   const flags = argv.includes('--') ? argv.slice(0, argv.indexOf('--')) : argv;
-  const output = flags.find((_, index) => flags[index - 1] === '--output') ?? flags.find((flag) => flag.startsWith('--output='))?.slice(9);
+  const output =
+    flags.find((_, index) => flags[index - 1] === '--output') ??
+    flags.find((flag) => flag.startsWith('--output='))?.slice(9);
   if (flags.includes('--json') || output === 'json' || output === 'ndjson') {
     process.stderr.write(jsonObject({error: {...errorToJson(error), ...(hint !== undefined && {hint})}}));
   } else if (error.code === 'interrupted') {
@@ -291,7 +322,8 @@ export function reportError(thrown: unknown, argv: readonly string[], server?: s
 /** The parser's complaints in our words, and with a way out for tokens that look like flags. */
 function fromParser(error: Errors.CLIError): MxtokError {
   const {flags, args} = error as {flags?: unknown[]; args?: unknown[]};
-  if (error.constructor.name === 'NonExistentFlagsError' && typeof flags?.[0] === 'string') return unknownFlag(flags[0]);
+  if (error.constructor.name === 'NonExistentFlagsError' && typeof flags?.[0] === 'string')
+    return unknownFlag(flags[0]);
   if (error.constructor.name === 'RequiredArgsError' && args) {
     const names = args.map((arg) => (arg as {name: string}).name.toUpperCase());
     return usageError(`${names.join(' and ')} ${names.length === 1 ? 'is' : 'are'} missing`, 'See --help.');
@@ -303,9 +335,15 @@ function fromParser(error: Errors.CLIError): MxtokError {
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '');
-  return usageError(lines.map((line) => line.charAt(0).toLowerCase() + line.slice(1)).join('; '), 'See --help.');
+  return usageError(
+    lines.map((line) => line.charAt(0).toLowerCase() + line.slice(1)).join('; '),
+    'See --help.',
+  );
 }
 
 function unknownFlag(flag: string): MxtokError {
-  return usageError(`there is no flag ${quote(flag)}`, 'See --help. A token that begins with "-" goes after "--": mxtok show -- -abc');
+  return usageError(
+    `there is no flag ${quote(flag)}`,
+    'See --help. A token that begins with "-" goes after "--": mxtok show -- -abc',
+  );
 }

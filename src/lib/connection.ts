@@ -44,7 +44,8 @@ export function chooseTarget(environment: Environment, serverFlag: string | unde
     const allowHttp = MXTOK_ALLOW_HTTP === '1';
     // A server name would have to be looked up at each run, and could lead elsewhere tomorrow.
     const address = parseAddress(MXTOK_URL, allowHttp);
-    if (address.kind !== 'base') throw usageError(`MXTOK_URL ${quote(MXTOK_URL)} is not a URL like https://matrix.example.org`);
+    if (address.kind !== 'base')
+      throw usageError(`MXTOK_URL ${quote(MXTOK_URL)} is not a URL like https://matrix.example.org`);
     return {
       server: null,
       profile: {
@@ -57,8 +58,16 @@ export function chooseTarget(environment: Environment, serverFlag: string | unde
   }
 
   // One without the other would send a credential to a host that it was not meant for, or none at all.
-  if (MXTOK_ACCESS_TOKEN) throw usageError('MXTOK_ACCESS_TOKEN is set, but MXTOK_URL is not', 'Set both, or name a profile with --server.');
-  if (MXTOK_URL) throw usageError('MXTOK_URL is set, but MXTOK_ACCESS_TOKEN is not', 'Set both, or name a profile with --server.');
+  if (MXTOK_ACCESS_TOKEN)
+    throw usageError(
+      'MXTOK_ACCESS_TOKEN is set, but MXTOK_URL is not',
+      'Set both, or name a profile with --server.',
+    );
+  if (MXTOK_URL)
+    throw usageError(
+      'MXTOK_URL is set, but MXTOK_ACCESS_TOKEN is not',
+      'Set both, or name a profile with --server.',
+    );
   if (MXTOK_SERVER) return {server: MXTOK_SERVER, profile: profiles.get(MXTOK_SERVER)};
   const {name, profile} = profiles.getDefault();
   return {server: name, profile};
@@ -68,14 +77,22 @@ export function chooseTarget(environment: Environment, serverFlag: string | unde
 export function openHttp(environment: Environment, profile: Profile): HttpClient {
   // The file may have been edited by hand, so the address is judged at each run.
   const address = parseAddress(profile.url, profile.allow_http ?? false);
-  if (address.kind !== 'base') throw usageError(`${quote(profile.url)} is not a URL`, 'Set it anew: mxtok server update NAME --url URL');
+  if (address.kind !== 'base')
+    throw usageError(`${quote(profile.url)} is not a URL`, 'Set it anew: mxtok server update NAME --url URL');
   return new HttpClient({...environment.http, baseUrl: address.baseUrl, caFile: profile.ca_file});
 }
 
 /** Resolve what `--url` was given to a base URL. A server name is looked up through `.well-known`. */
-export async function resolveUrl(environment: Environment, input: string, allowHttp: boolean, caFile?: string): Promise<string> {
+export async function resolveUrl(
+  environment: Environment,
+  input: string,
+  allowHttp: boolean,
+  caFile?: string,
+): Promise<string> {
   const address = parseAddress(input, allowHttp);
-  return address.kind === 'base' ? address.baseUrl : lookUpBaseUrl(address.serverName, environment.http, caFile, allowHttp);
+  return address.kind === 'base'
+    ? address.baseUrl
+    : lookUpBaseUrl(address.serverName, environment.http, caFile, allowHttp);
 }
 
 export interface Connection {
@@ -94,7 +111,11 @@ export interface Connection {
  * touched. For reading, a profile's word is taken.
  * @throws {MxtokError} `no_credential`, `unauthorized`, and those of {@link HttpClient.request}.
  */
-export async function connect(environment: Environment, target: Target, forChange: boolean): Promise<Connection> {
+export async function connect(
+  environment: Environment,
+  target: Target,
+  forChange: boolean,
+): Promise<Connection> {
   const {profile} = target;
   const http = openHttp(environment, profile);
   const accessToken = await resolveCredential(profile, target.server ?? 'the homeserver');
@@ -103,7 +124,8 @@ export async function connect(environment: Environment, target: Target, forChang
   if (forChange || serverName === undefined) {
     const userId = await whoAmI(http, accessToken);
     const actual = serverNameOf(userId);
-    if (actual === undefined) throw new MxtokError('not_matrix', `the homeserver gives ${quote(userId)} as user id, which is none`);
+    if (actual === undefined)
+      throw new MxtokError('not_matrix', `the homeserver gives ${quote(userId)} as user id, which is none`);
     if (serverName !== undefined && actual !== serverName) {
       throw new MxtokError(
         'refused',

@@ -23,7 +23,8 @@ export function credentialSource(profile: Profile): CredentialSource {
 
 /** @throws {MxtokError} `no_credential` */
 export async function resolveCredential(profile: Profile, server: string): Promise<string> {
-  if (profile.access_token !== undefined) return checkAccessToken(profile.access_token, 'the stored access token');
+  if (profile.access_token !== undefined)
+    return checkAccessToken(profile.access_token, 'the stored access token');
   if (profile.access_token_file !== undefined) return readAccessTokenFile(profile.access_token_file);
   if (profile.access_token_command !== undefined) return runAccessTokenCommand(profile.access_token_command);
   throw new MxtokError('no_credential', `not logged in to ${server}`, {
@@ -39,8 +40,12 @@ export async function readAccessTokenFile(path: string): Promise<string> {
     text = await readFile(path, 'utf8');
   } catch (error) {
     const {code} = error as {code?: string};
-    const reason = code === 'ENOENT' ? 'there is no such file' : code === 'EACCES' ? 'permission denied' : code;
-    throw new MxtokError('no_credential', `the access token file ${quote(path)} cannot be read: ${reason ?? 'unknown error'}`);
+    const reason =
+      code === 'ENOENT' ? 'there is no such file' : code === 'EACCES' ? 'permission denied' : code;
+    throw new MxtokError(
+      'no_credential',
+      `the access token file ${quote(path)} cannot be read: ${reason ?? 'unknown error'}`,
+    );
   }
 
   return checkAccessToken(text.trim(), `the access token in ${quote(path)}`);
@@ -85,7 +90,10 @@ export async function runAccessTokenCommand(command: string): Promise<string> {
 export function checkAccessToken(token: string, what: string): string {
   if (token === '') throw new MxtokError('no_credential', `${what} is empty`);
   if (!/^[\x21-\x7e]+$/.test(token) || token.length > MAX_LENGTH) {
-    throw new MxtokError('no_credential', `${what} cannot be an access token: it has spaces, line breaks or other characters that none has`);
+    throw new MxtokError(
+      'no_credential',
+      `${what} cannot be an access token: it has spaces, line breaks or other characters that none has`,
+    );
   }
 
   return token;

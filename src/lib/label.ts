@@ -18,10 +18,13 @@ export function parseNote(input: string): string {
 function parseText(input: string, flag: string, most: number): string {
   const text = input.trim();
   if (isUnsafe(text)) {
-    throw usageError(`${flag} has line breaks, control characters or others that cannot be seen`, 'Keep it to visible text on one line.');
+    throw usageError(
+      `${flag} has line breaks, control characters or others that cannot be seen`,
+      'Keep it to visible text on one line.',
+    );
   }
 
-  const length = [...text].length;
+  const length = Array.from(text).length;
   if (length > most) throw usageError(`${flag} has ${length} characters; up to ${most} are kept`);
   return text;
 }

@@ -17,7 +17,10 @@ export const prompter = {
   /** What is typed is not shown. */
   async secret(message: string): Promise<string> {
     const {password} = await import('@inquirer/prompts');
-    return password({message, mask: '*', validate: (value) => value.trim() !== '' || 'It cannot be empty.'}, context);
+    return password(
+      {message, mask: '*', validate: (value) => value.trim() !== '' || 'It cannot be empty.'},
+      context,
+    );
   },
 
   async select<T extends string>(message: string, choices: readonly {value: T; name: string}[]): Promise<T> {

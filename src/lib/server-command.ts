@@ -50,8 +50,14 @@ export const loginFlags = {
 };
 
 export const connectionFlags = {
-  'ca-file': Flags.string({summary: 'Trust the authorities in this PEM file, instead of the system’s.', helpValue: 'FILE'}),
-  'allow-http': Flags.boolean({summary: 'Send the access token over plain http to another host.', allowNo: true}),
+  'ca-file': Flags.string({
+    summary: 'Trust the authorities in this PEM file, instead of the system’s.',
+    helpValue: 'FILE',
+  }),
+  'allow-http': Flags.boolean({
+    summary: 'Send the access token over plain http to another host.',
+    allowNo: true,
+  }),
   'no-verify': Flags.boolean({summary: 'Save without asking the homeserver.'}),
 };
 
@@ -64,7 +70,7 @@ type Credential = Pick<Profile, 'access_token' | 'access_token_file' | 'access_t
 /** Of a profile, all that is not about its credential. */
 export function withoutCredential(profile: Profile): Profile {
   const {access_token: _token, access_token_file: _file, access_token_command: _command, ...rest} = profile;
-  return rest as Profile;
+  return rest;
 }
 
 export abstract class ServerCommand extends MxtokCommand {
@@ -85,7 +91,8 @@ export abstract class ServerCommand extends MxtokCommand {
     }
 
     if (flags['access-token-command'] !== undefined) {
-      if (flags['access-token-command'].trim() === '') throw usageError('--access-token-command needs a command');
+      if (flags['access-token-command'].trim() === '')
+        throw usageError('--access-token-command needs a command');
       return {access_token_command: flags['access-token-command']};
     }
 
@@ -107,7 +114,9 @@ export abstract class ServerCommand extends MxtokCommand {
   }
 
   /** Ask how to get at an access token, and for what that takes. */
-  protected async askForCredential(prompter: Prompter): Promise<Credential | {user: string; password: string}> {
+  protected async askForCredential(
+    prompter: Prompter,
+  ): Promise<Credential | {user: string; password: string}> {
     const how = await prompter.select('How do you want to log in?', [
       {value: 'password', name: 'With the password of a server admin'},
       {value: 'token', name: 'With an access token that I have'},
@@ -118,7 +127,9 @@ export abstract class ServerCommand extends MxtokCommand {
       case 'password':
         return this.askForPassword(prompter, undefined);
       case 'token':
-        return {access_token: checkAccessToken((await prompter.secret('Access token:')).trim(), 'the access token')};
+        return {
+          access_token: checkAccessToken((await prompter.secret('Access token:')).trim(), 'the access token'),
+        };
       case 'file':
         return {access_token_file: resolve(await prompter.input('File:', required))};
       case 'command':
@@ -126,7 +137,10 @@ export abstract class ServerCommand extends MxtokCommand {
     }
   }
 
-  protected async askForPassword(prompter: Prompter, user: string | undefined): Promise<{user: string; password: string}> {
+  protected async askForPassword(
+    prompter: Prompter,
+    user: string | undefined,
+  ): Promise<{user: string; password: string}> {
     return {
       user: user ?? (await prompter.input('User name of a server admin:', required)),
       password: await prompter.secret('Password:'),
@@ -142,9 +156,18 @@ export abstract class ServerCommand extends MxtokCommand {
   ): Promise<{profile: Profile; verified: VerifiedServer | undefined}> {
     const environment = this.environment();
     if ('user' in credential) {
-      const {access_token, ...verified} = await logInVerified(environment, name, profile, credential.user, credential.password);
+      const {access_token, ...verified} = await logInVerified(
+        environment,
+        name,
+        profile,
+        credential.user,
+        credential.password,
+      );
       const {server_name, user_id, software} = verified;
-      return {profile: {...withoutCredential(profile), server_name, user_id, software, access_token}, verified};
+      return {
+        profile: {...withoutCredential(profile), server_name, user_id, software, access_token},
+        verified,
+      };
     }
 
     const complete: Profile = {...withoutCredential(profile), ...credential};
@@ -158,9 +181,16 @@ export abstract class ServerCommand extends MxtokCommand {
 
   protected noteVerified(verified: VerifiedServer | undefined): void {
     if (verified) {
-      this.note(`${verified.server_name} runs Synapse ${verified.version}; ${verified.user_id} is a server admin.`);
+      this.note(
+        `${verified.server_name} runs Synapse ${verified.version}; ${verified.user_id} is a server admin.`,
+      );
     } else {
-      this.note('Saved without asking the homeserver. To see whether it works: mxtok server doctor NAME'.replace('NAME', this.server ?? ''));
+      this.note(
+        'Saved without asking the homeserver. To see whether it works: mxtok server doctor NAME'.replace(
+          'NAME',
+          this.server ?? '',
+        ),
+      );
     }
   }
 }

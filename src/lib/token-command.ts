@@ -23,7 +23,8 @@ export abstract class TokenCommand extends MxtokCommand {
   ): Promise<void> {
     const {format} = this;
     if (format !== 'table') await this.write(renderRecords(records, format, columns));
-    else if (records.length > 0) await this.write(await renderRecordTable(records, this.tableStyle(connection), columns));
+    else if (records.length > 0)
+      await this.write(await renderRecordTable(records, this.tableStyle(connection), columns));
     this.warnStillAccepted(records);
   }
 
@@ -31,7 +32,8 @@ export abstract class TokenCommand extends MxtokCommand {
   protected async writeRecord(connection: Connection, record: TokenRecord): Promise<void> {
     const {format} = this;
     if (format === 'json') await this.writeJson(record);
-    else if (format === 'table') await this.write(await renderRecordFields(record, this.tableStyle(connection)));
+    else if (format === 'table')
+      await this.write(await renderRecordFields(record, this.tableStyle(connection)));
     else await this.write(renderRecords([record], format));
     this.warnStillAccepted([record]);
   }
@@ -75,7 +77,9 @@ export abstract class TokenCommand extends MxtokCommand {
   }
 
   protected async writeBatchJson(outcomes: readonly TokenOutcome<unknown>[]): Promise<void> {
-    const items = outcomes.map(({token, outcome}) => (outcome.ok ? outcome.value : {token, error: errorToJson(outcome.error)}));
+    const items = outcomes.map(({token, outcome}) =>
+      outcome.ok ? outcome.value : {token, error: errorToJson(outcome.error)},
+    );
     if (this.format === 'json') await this.writeJson(items);
     else await this.write(items.map((item) => `${JSON.stringify(item)}\n`));
   }
@@ -99,7 +103,9 @@ export abstract class TokenCommand extends MxtokCommand {
   }
 
   private warnStillAccepted(records: readonly TokenRecord[]): void {
-    const open = records.filter(({status, accepted}) => status === 'disabled' && accepted).map(({token}) => token);
+    const open = records
+      .filter(({status, accepted}) => status === 'disabled' && accepted)
+      .map(({token}) => token);
     if (open.length === 0) return;
     const [is, it] = open.length === 1 ? ['token is', 'it'] : ['tokens are', 'them'];
     const names = open.slice(0, 5).join(' ') + (open.length > 5 ? ' …' : '');

@@ -32,12 +32,14 @@ export interface Duration {
  */
 export type When = {kind: 'never'} | {kind: 'duration'; duration: Duration} | {kind: 'instant'; time: number};
 
-const FORMS = 'a duration (90m, 12h, 7d, 2w, 3mo, 1y), a date (2027-01-31) or a date-time (2027-01-31T18:00, 2027-01-31T18:00Z)';
+const FORMS =
+  'a duration (90m, 12h, 7d, 2w, 3mo, 1y), a date (2027-01-31) or a date-time (2027-01-31T18:00, 2027-01-31T18:00Z)';
 
 /** @throws {MxtokError} `usage`, naming `flag`. */
 export function parseDuration(input: string, flag: string): Duration {
   const duration = readDuration(input);
-  if (!duration) throw usageError(`${flag} ${quote(input)} is not a duration like 90m, 12h, 7d, 2w, 3mo or 1y`);
+  if (!duration)
+    throw usageError(`${flag} ${quote(input)} is not a duration like 90m, 12h, 7d, 2w, 3mo or 1y`);
   return duration;
 }
 
@@ -73,9 +75,12 @@ function readInstant(input: string, flag: string, endOfDay: boolean): number | u
   const parts = ISO.exec(input);
   if (!parts) return undefined;
   const [, date = '', clock, zone = ''] = parts;
-  const text = clock ? `${date}T${clock}${zone.toUpperCase()}` : `${date}T${endOfDay ? '23:59:59.999' : '00:00:00.000'}`;
+  const text = clock
+    ? `${date}T${clock}${zone.toUpperCase()}`
+    : `${date}T${endOfDay ? '23:59:59.999' : '00:00:00.000'}`;
   const time = parseISO(text);
-  if (Number.isNaN(time.getTime())) throw usageError(`${flag} ${quote(input)}: there is no such date or time`);
+  if (Number.isNaN(time.getTime()))
+    throw usageError(`${flag} ${quote(input)}: there is no such date or time`);
   if (clock && !zone && clock.slice(0, 5) !== localClock(time)) {
     throw usageError(
       `${flag} ${quote(input)} does not exist in time zone ${localZone()}: the clocks skip it that day`,
@@ -108,7 +113,10 @@ export function parseExpiry(input: string): When {
     const roughly = addDuration(Date.now(), duration);
     if (!(roughly <= MAX_EXPIRY_TIME)) throw usageError(`${flag} ${quote(input)} is past the year 9999`);
     if (duration.ms + duration.months + duration.years === 0) {
-      throw usageError(`${flag} ${quote(input)} is no time at all`, 'Give a duration above zero, or "never".');
+      throw usageError(
+        `${flag} ${quote(input)} is no time at all`,
+        'Give a duration above zero, or "never".',
+      );
     }
 
     return {kind: 'duration', duration};
@@ -176,7 +184,9 @@ export function formatRelative(time: number, now: number): string {
 
 /** `--timeout`: seconds, or a duration in seconds, minutes or hours. @returns milliseconds. */
 export function parseTimeout(input: string): number {
-  const duration = /^\d+(?:\.\d+)?$/.test(input) ? {ms: Number(input) * SECOND, months: 0, years: 0} : readDuration(input);
+  const duration = /^\d+(?:\.\d+)?$/.test(input)
+    ? {ms: Number(input) * SECOND, months: 0, years: 0}
+    : readDuration(input);
   if (!duration || duration.months || duration.years || duration.ms < 1 || duration.ms > DAY) {
     throw usageError(`--timeout ${quote(input)} is not a number of seconds, nor a duration like 30s or 2m`);
   }

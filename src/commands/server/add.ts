@@ -14,10 +14,14 @@ export default class ServerAdd extends ServerCommand {
     'On a terminal, what is missing is asked for. The homeserver is asked whether all of it is right before anything is saved. An access token is never given as a flag, where others could read it.';
 
   static override examples = [
-    {description: 'Be asked for the rest', command: '<%= config.bin %> server add main --url https://matrix.example.org'},
+    {
+      description: 'Be asked for the rest',
+      command: '<%= config.bin %> server add main --url https://matrix.example.org',
+    },
     {
       description: 'In a script',
-      command: 'pass show synapse-admin | <%= config.bin %> server add main --url https://matrix.example.org --access-token-stdin',
+      command:
+        'pass show synapse-admin | <%= config.bin %> server add main --url https://matrix.example.org --access-token-stdin',
     },
     {
       description: 'Over its Unix socket, with a systemd credential',
@@ -45,19 +49,27 @@ export default class ServerAdd extends ServerCommand {
     const {args, flags} = await this.parseInput(ServerAdd);
     const prompter = await this.prompter();
     const hasCredential =
-      flags['access-token-stdin'] || flags['access-token-file'] !== undefined || flags['access-token-command'] !== undefined || flags.user !== undefined;
+      flags['access-token-stdin'] ||
+      flags['access-token-file'] !== undefined ||
+      flags['access-token-command'] !== undefined ||
+      flags.user !== undefined;
     if (!prompter) {
       const missing = [
         ...(args.name === undefined ? ['NAME'] : []),
         ...(flags.url === undefined ? ['--url'] : []),
-        ...(hasCredential || flags['no-verify'] ? [] : ['one of --access-token-stdin, --access-token-file, --access-token-command, --user']),
+        ...(hasCredential || flags['no-verify']
+          ? []
+          : ['one of --access-token-stdin, --access-token-file, --access-token-command, --user']),
         ...(flags.user !== undefined && !flags['password-stdin'] ? ['--password-stdin'] : []),
       ];
-      if (missing.length > 0) throw usageError(`missing: ${missing.join('; ')}`, 'See mxtok server add --help.');
+      if (missing.length > 0)
+        throw usageError(`missing: ${missing.join('; ')}`, 'See mxtok server add --help.');
     }
 
     const allowHttp = flags['allow-http'];
-    const name = parseProfileName(args.name ?? (await prompter?.input('Name for this server:', complaint(parseProfileName))) ?? '');
+    const name = parseProfileName(
+      args.name ?? (await prompter?.input('Name for this server:', complaint(parseProfileName))) ?? '',
+    );
     if (this.profiles.has(name)) throw profileExists(name);
     this.server = name;
     const validUrl = complaint((value) => parseAddress(value, allowHttp));

@@ -17,13 +17,20 @@ export default class ServerDoctor extends ServerCommand {
   ];
 
   static override args = {
-    name: Args.string({description: 'Name of the server profile (default: the default one).', ignoreStdin: true}),
+    name: Args.string({
+      description: 'Name of the server profile (default: the default one).',
+      ignoreStdin: true,
+    }),
   };
 
   static override flags = {
     url: Flags.string({summary: 'Look at this address in place of a profile.', helpValue: 'URL'}),
     'allow-http': Flags.boolean({summary: 'Let --url be plain http.', dependsOn: ['url']}),
-    'ca-file': Flags.string({summary: 'Trust the authorities in this PEM file instead.', helpValue: 'FILE', dependsOn: ['url']}),
+    'ca-file': Flags.string({
+      summary: 'Trust the authorities in this PEM file instead.',
+      helpValue: 'FILE',
+      dependsOn: ['url'],
+    }),
   };
 
   async run(): Promise<void> {
@@ -34,18 +41,31 @@ export default class ServerDoctor extends ServerCommand {
       target = chooseTarget(environment, args.name);
     } else {
       const url = await resolveUrl(environment, flags.url, flags['allow-http'], flags['ca-file']);
-      target = {server: null, profile: {url, allow_http: flags['allow-http'], ...(flags['ca-file'] !== undefined && {ca_file: flags['ca-file']})}};
+      target = {
+        server: null,
+        profile: {
+          url,
+          allow_http: flags['allow-http'],
+          ...(flags['ca-file'] !== undefined && {ca_file: flags['ca-file']}),
+        },
+      };
     }
 
     this.server = target.server ?? undefined;
     const findings: Finding[] = [];
     const show = this.format === 'table' ? await this.finder() : undefined;
-    for await (const finding of examine(environment, target.server ?? target.profile.url, target.profile, flags.url === undefined)) {
+    for await (const finding of examine(
+      environment,
+      target.server ?? target.profile.url,
+      target.profile,
+      flags.url === undefined,
+    )) {
       findings.push(finding);
       if (show) await this.write(show(finding));
     }
 
-    if (this.format === 'json') await this.writeJson({server: target.server, url: target.profile.url, findings});
+    if (this.format === 'json')
+      await this.writeJson({server: target.server, url: target.profile.url, findings});
     else if (!show) await this.writeRows(['check', 'result', 'message', 'hint'], findings);
     const faults = findings.filter(({result}) => result === 'fault').length;
     if (faults > 0) process.exitCode = new MxtokError('fault_found', '').exitCode;
@@ -62,7 +82,10 @@ export default class ServerDoctor extends ServerCommand {
       skipped: colours.dim('skipped'),
     };
     return ({check, result, message, hint}) => {
-      const advice = hint === undefined ? '' : `${' '.repeat(22)}${sanitise(hint.replace(/ NAME\b/, this.server ? ` ${this.server}` : ' NAME'))}\n`;
+      const advice =
+        hint === undefined
+          ? ''
+          : `${' '.repeat(22)}${sanitise(hint.replace(/ NAME\b/, this.server ? ` ${this.server}` : ' NAME'))}\n`;
       return `${marks[result]}  ${check.padEnd(12)} ${sanitise(message)}\n${advice}`;
     };
   }

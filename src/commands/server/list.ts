@@ -7,7 +7,9 @@ export default class ServerList extends ServerCommand {
 
   async run(): Promise<void> {
     await this.parseInput(ServerList);
-    const records = this.profiles.list().map(({name, profile, isDefault}) => toServerRecord(name, profile, isDefault));
+    const records = this.profiles
+      .list()
+      .map(({name, profile, isDefault}) => toServerRecord(name, profile, isDefault));
     await this.writeRows(SERVER_FIELDS, records);
     if (records.length === 0 && this.format === 'table') {
       this.note('No homeserver is known yet. Add one: mxtok server add');

@@ -11,7 +11,10 @@ export default class ServerLogin extends ServerCommand {
 
   static override examples = [
     '<%= config.bin %> server login main',
-    {description: 'In a script', command: 'pass show matrix/admin | <%= config.bin %> server login main --user admin --password-stdin'},
+    {
+      description: 'In a script',
+      command: 'pass show matrix/admin | <%= config.bin %> server login main --user admin --password-stdin',
+    },
   ];
 
   static override args = nameArg;
@@ -24,8 +27,12 @@ export default class ServerLogin extends ServerCommand {
     const before = this.profiles.get(name);
     const prompter = await this.prompter();
     if (!prompter) {
-      const missing = [...(flags.user === undefined ? ['--user'] : []), ...(flags['password-stdin'] ? [] : ['--password-stdin'])];
-      if (missing.length > 0) throw usageError(`missing: ${missing.join(', ')}`, 'See mxtok server login --help.');
+      const missing = [
+        ...(flags.user === undefined ? ['--user'] : []),
+        ...(flags['password-stdin'] ? [] : ['--password-stdin']),
+      ];
+      if (missing.length > 0)
+        throw usageError(`missing: ${missing.join(', ')}`, 'See mxtok server login --help.');
     }
 
     const credential =
@@ -38,7 +45,8 @@ export default class ServerLogin extends ServerCommand {
     const {profile, verified} = await this.withCredential(name, before, credential, true);
     await this.profiles.update(name, () => profile);
     const source = credentialSource(before);
-    if (source === 'file' || source === 'command') this.note(`The access token is stored now, and no longer read from a ${source}.`);
+    if (source === 'file' || source === 'command')
+      this.note(`The access token is stored now, and no longer read from a ${source}.`);
     if (before.access_token !== undefined) {
       const http = openHttp(this.environment(), before);
       this.closeAtEnd(http);

@@ -23,12 +23,19 @@ export default class ServerLogout extends ServerCommand {
     if (source !== 'stored' && !flags.local) {
       throw usageError(
         `the access token of ${name} is not stored here, but comes from a ${source}`,
-        'It is ended where it was made. To forget where it comes from: mxtok server logout --local NAME'.replace('NAME', name),
+        'It is ended where it was made. To forget where it comes from: mxtok server logout --local NAME'.replace(
+          'NAME',
+          name,
+        ),
       );
     }
 
     if (!flags.local) await logOutServer(this.environment(), {server: name, profile});
     await this.profiles.update(name, withoutCredential);
-    this.note(flags.local ? `The access token of ${name} is forgotten here.` : `The access token of ${name} is ended and forgotten.`);
+    this.note(
+      flags.local
+        ? `The access token of ${name} is forgotten here.`
+        : `The access token of ${name} is ended and forgotten.`,
+    );
   }
 }

@@ -12,7 +12,10 @@ export default class ServerRemove extends ServerCommand {
 
   static override examples = [
     '<%= config.bin %> server remove old',
-    {description: 'With all that is known of its tokens', command: '<%= config.bin %> server remove old --purge --yes'},
+    {
+      description: 'With all that is known of its tokens',
+      command: '<%= config.bin %> server remove old --purge --yes',
+    },
   ];
 
   static override args = nameArg;
@@ -27,7 +30,12 @@ export default class ServerRemove extends ServerCommand {
     const profile = this.profiles.get(name);
     const shared = this.profiles
       .list()
-      .find((other) => other.name !== name && profile.server_name !== undefined && other.profile.server_name === profile.server_name);
+      .find(
+        (other) =>
+          other.name !== name &&
+          profile.server_name !== undefined &&
+          other.profile.server_name === profile.server_name,
+      );
     if (flags.purge && shared) {
       throw usageError(
         `the labels and the log of ${profile.server_name ?? ''} belong to the profile ${shared.name} too; nothing was removed`,
@@ -37,8 +45,11 @@ export default class ServerRemove extends ServerCommand {
 
     if (!flags.yes) {
       const prompter = await this.prompter();
-      if (!prompter) throw usageError('server remove asks before it removes, and nobody is there to ask', 'Add --yes.');
-      await prompter.confirm(`Remove the profile ${name} (${profile.url})${flags.purge ? ', with all labels, notes and its log' : ''}?`);
+      if (!prompter)
+        throw usageError('server remove asks before it removes, and nobody is there to ask', 'Add --yes.');
+      await prompter.confirm(
+        `Remove the profile ${name} (${profile.url})${flags.purge ? ', with all labels, notes and its log' : ''}?`,
+      );
     }
 
     if (flags.purge && profile.server_name !== undefined) {
@@ -49,6 +60,7 @@ export default class ServerRemove extends ServerCommand {
 
     await this.profiles.remove(name);
     this.note(`${name} is removed.`);
-    if (profile.access_token !== undefined) this.note('Its access token is still good on the homeserver until somebody ends it there.');
+    if (profile.access_token !== undefined)
+      this.note('Its access token is still good on the homeserver until somebody ends it there.');
   }
 }

@@ -4,7 +4,10 @@ import {MetadataStore} from '../../lib/store/metadata.ts';
 
 export default class ServerShow extends ServerCommand {
   static override summary = 'Show a server profile and where its data is; never the access token.';
-  static override examples = ['<%= config.bin %> server show main', '<%= config.bin %> server show main --json'];
+  static override examples = [
+    '<%= config.bin %> server show main',
+    '<%= config.bin %> server show main --json',
+  ];
   static override args = nameArg;
 
   async run(): Promise<void> {

@@ -15,7 +15,10 @@ export default class ServerUpdate extends ServerCommand {
       description: 'Another access token',
       command: 'pass show synapse-admin | <%= config.bin %> server update main --access-token-stdin',
     },
-    {description: 'An authority of your own', command: '<%= config.bin %> server update main --ca-file /etc/ssl/our-ca.pem'},
+    {
+      description: 'An authority of your own',
+      command: '<%= config.bin %> server update main --ca-file /etc/ssl/our-ca.pem',
+    },
   ];
 
   static override args = nameArg;
@@ -32,10 +35,15 @@ export default class ServerUpdate extends ServerCommand {
   async run(): Promise<void> {
     const {args, flags} = await this.parseInput(ServerUpdate);
     const {name} = args;
-    const {url, 'ca-file': caFile, 'allow-http': allowHttp} = flags;
+    const {url, 'ca-file': caFile} = flags;
+    // oclif's type leaves out that a flag may not have been given.
+    const allowHttp = flags['allow-http'] as boolean | undefined;
     this.server = name;
     const before = this.profiles.get(name);
-    const given = flags['access-token-stdin'] || flags['access-token-file'] !== undefined || flags['access-token-command'] !== undefined;
+    const given =
+      flags['access-token-stdin'] ||
+      flags['access-token-file'] !== undefined ||
+      flags['access-token-command'] !== undefined;
     if (url === undefined && caFile === undefined && allowHttp === undefined && !given) {
       throw usageError('there is nothing to change', 'See mxtok server update --help.');
     }
@@ -66,7 +74,9 @@ export default class ServerUpdate extends ServerCommand {
 
     await this.profiles.update(name, () => profile);
     if (verified && before.server_name !== undefined && verified.server_name !== before.server_name) {
-      this.warning(`${name} was for ${before.server_name} and is for ${verified.server_name} now; labels and notes stay with ${before.server_name}`);
+      this.warning(
+        `${name} was for ${before.server_name} and is for ${verified.server_name} now; labels and notes stay with ${before.server_name}`,
+      );
     }
 
     this.noteVerified(verified);
@@ -74,7 +84,12 @@ export default class ServerUpdate extends ServerCommand {
 
   /** A credential goes to no other host than the one that it was given for, unless somebody says so. */
   private async confirmNewHost(before: Profile, after: Profile): Promise<void> {
-    if (before.access_token === undefined && before.access_token_file === undefined && before.access_token_command === undefined) return;
+    if (
+      before.access_token === undefined &&
+      before.access_token_file === undefined &&
+      before.access_token_command === undefined
+    )
+      return;
     if (originOf(before.url) === originOf(after.url)) return;
     const prompter = await this.prompter();
     if (!prompter) {

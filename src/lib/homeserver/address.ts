@@ -30,7 +30,10 @@ export function parseAddress(input: string, allowHttp: boolean): Address {
   const socketPath = socketPathOf(input);
   if (socketPath !== undefined) {
     if (!socketPath.startsWith('/')) {
-      throw usageError(`${quote(input)} needs an absolute path`, 'For example: unix:/run/matrix-synapse/main.sock');
+      throw usageError(
+        `${quote(input)} needs an absolute path`,
+        'For example: unix:/run/matrix-synapse/main.sock',
+      );
     }
 
     return {kind: 'base', baseUrl: input};
@@ -53,7 +56,10 @@ export function parseAddress(input: string, allowHttp: boolean): Address {
   }
 
   if (url.username || url.password) {
-    throw usageError('a URL with a user name or password in it is not taken', 'Leave out everything before the @.');
+    throw usageError(
+      'a URL with a user name or password in it is not taken',
+      'Leave out everything before the @.',
+    );
   }
 
   if (url.search || url.hash) {

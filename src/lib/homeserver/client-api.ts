@@ -135,7 +135,10 @@ export type RegistrationMode = 'token_required' | 'open' | 'disabled' | 'elsewhe
  * authentication). A token is required where every flow has its stage.
  */
 export async function registrationMode(http: HttpClient): Promise<RegistrationMode> {
-  const {status, body} = await http.request('POST', '/_matrix/client/v3/register', {json: {}, idempotent: true});
+  const {status, body} = await http.request('POST', '/_matrix/client/v3/register', {
+    json: {},
+    idempotent: true,
+  });
   if (status === 403) return 'disabled';
   if (status === 404) return 'elsewhere';
   if (status !== 401) throw matrixError(status, body);
@@ -146,7 +149,11 @@ export async function registrationMode(http: HttpClient): Promise<RegistrationMo
 
 /** `GET /_synapse/admin/v1/server_version`, which needs no login; `undefined` where it is no Synapse, or a worker. */
 export async function synapseVersion(http: HttpClient): Promise<string | undefined> {
-  return probe(http, '/_synapse/admin/v1/server_version', (body) => ServerVersion.safeParse(body).data?.server_version);
+  return probe(
+    http,
+    '/_synapse/admin/v1/server_version',
+    (body) => ServerVersion.safeParse(body).data?.server_version,
+  );
 }
 
 /** `GET /_matrix/federation/v1/version`, for a name where the admin API gives none: `Dendrite 0.15.2`. */

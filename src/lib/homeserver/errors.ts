@@ -30,12 +30,16 @@ export function matrixError(status: number, body: unknown): MxtokError {
   // The homeserver's words may hold anything, and go to a terminal.
   const said = clean(matrix?.error ?? '');
   if (status === 401) {
-    return new MxtokError('unauthorized', `the homeserver does not take the access token${said && `: ${said}`}`, {
-      ...details,
-      hint: matrix?.soft_logout
-        ? 'It has expired. Get a new one: mxtok server login NAME'
-        : 'Get a new one with mxtok server login NAME, or set another with mxtok server update NAME.',
-    });
+    return new MxtokError(
+      'unauthorized',
+      `the homeserver does not take the access token${said && `: ${said}`}`,
+      {
+        ...details,
+        hint: matrix?.soft_logout
+          ? 'It has expired. Get a new one: mxtok server login NAME'
+          : 'Get a new one with mxtok server login NAME, or set another with mxtok server update NAME.',
+      },
+    );
   }
 
   if (status === 403) {
@@ -101,13 +105,21 @@ export function redirectError(baseUrl: string, status: number, location: string 
 
 /** Errors of got, Node's net, dns and tls, by their `code`. */
 export function describeNetworkError(error: unknown, baseUrl: string, timeout: number): MxtokError {
-  const {code = '', message = String(error), name = ''} = error as {code?: string; message?: string; name?: string};
+  const {
+    code = '',
+    message = String(error),
+    name = '',
+  } = error as {code?: string; message?: string; name?: string};
   const make = (kind: ErrorCode, text: string, hint?: string): MxtokError =>
     new MxtokError(kind, text, {hint, cause: code || message});
   const socketPath = socketPathOf(baseUrl);
 
   if (name === 'TimeoutError') {
-    return make('timeout', `${baseUrl} did not answer within ${timeout / 1000} s`, 'Try again, or give it more time with --timeout.');
+    return make(
+      'timeout',
+      `${baseUrl} did not answer within ${timeout / 1000} s`,
+      'Try again, or give it more time with --timeout.',
+    );
   }
 
   if (ISSUER_UNKNOWN.has(code)) {
@@ -120,31 +132,64 @@ export function describeNetworkError(error: unknown, baseUrl: string, timeout: n
 
   switch (code) {
     case 'CERT_HAS_EXPIRED':
-      return make('tls', `the TLS certificate of ${baseUrl} has expired`, 'Renew it on the homeserver, and check the clock here.');
+      return make(
+        'tls',
+        `the TLS certificate of ${baseUrl} has expired`,
+        'Renew it on the homeserver, and check the clock here.',
+      );
     case 'CERT_NOT_YET_VALID':
-      return make('tls', `the TLS certificate of ${baseUrl} is not valid yet`, 'Check the clock here and there.');
+      return make(
+        'tls',
+        `the TLS certificate of ${baseUrl} is not valid yet`,
+        'Check the clock here and there.',
+      );
     case 'ERR_TLS_CERT_ALTNAME_INVALID':
-      return make('tls', `the TLS certificate of ${baseUrl} is for another host name`, 'Use the name that the certificate is for.');
+      return make(
+        'tls',
+        `the TLS certificate of ${baseUrl} is for another host name`,
+        'Use the name that the certificate is for.',
+      );
     case 'ENOTFOUND':
-      return make('unreachable', `there is no host ${hostOf(baseUrl)} (DNS)`, 'Check the spelling of the URL.');
+      return make(
+        'unreachable',
+        `there is no host ${hostOf(baseUrl)} (DNS)`,
+        'Check the spelling of the URL.',
+      );
     case 'EAI_AGAIN':
-      return make('unreachable', `the name of ${hostOf(baseUrl)} cannot be looked up now (DNS)`, 'Check the network, then try again.');
+      return make(
+        'unreachable',
+        `the name of ${hostOf(baseUrl)} cannot be looked up now (DNS)`,
+        'Check the network, then try again.',
+      );
     case 'ECONNREFUSED':
-      return make('unreachable', `nothing listens at ${baseUrl}`, 'Is the homeserver running? Is the port right?');
+      return make(
+        'unreachable',
+        `nothing listens at ${baseUrl}`,
+        'Is the homeserver running? Is the port right?',
+      );
     case 'ENOENT':
     case 'ENOTSOCK':
-      if (socketPath !== undefined) return make('unreachable', `there is no socket at ${socketPath}`, 'Is the homeserver running?');
+      if (socketPath !== undefined)
+        return make('unreachable', `there is no socket at ${socketPath}`, 'Is the homeserver running?');
       break;
     case 'EACCES':
       if (socketPath !== undefined) {
-        return make('unreachable', `permission denied at the socket ${socketPath}`, 'Run as a user who may write to it.');
+        return make(
+          'unreachable',
+          `permission denied at the socket ${socketPath}`,
+          'Run as a user who may write to it.',
+        );
       }
 
       break;
     case 'EHOSTUNREACH':
     case 'ENETUNREACH':
     case 'ETIMEDOUT':
-      return make('unreachable', `${hostOf(baseUrl)} cannot be reached from here (${code})`, 'Check the network and the firewall.');
+      return make(
+        'unreachable',
+        `${hostOf(baseUrl)} cannot be reached from here (${code})`,
+        'Check the network and the firewall.',
+      );
     case 'ECONNRESET':
     case 'EPIPE':
     case 'ERR_STREAM_PREMATURE_CLOSE':
@@ -153,7 +198,11 @@ export function describeNetworkError(error: unknown, baseUrl: string, timeout: n
   }
 
   if (code === 'EPROTO' || code.startsWith('ERR_SSL') || code.startsWith('ERR_TLS')) {
-    return make('tls', `no TLS connection to ${baseUrl} (${code})`, 'Does that port speak https? An http:// port does not.');
+    return make(
+      'tls',
+      `no TLS connection to ${baseUrl} (${code})`,
+      'Does that port speak https? An http:// port does not.',
+    );
   }
 
   if (code.startsWith('HPE_')) {

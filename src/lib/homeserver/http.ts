@@ -69,7 +69,8 @@ export class HttpClient {
 
   constructor(options: HttpOptions) {
     this.#options = options;
-    this.#base = socketPathOf(options.baseUrl) === undefined ? options.baseUrl.replace(/\/+$/, '') : 'http://localhost';
+    this.#base =
+      socketPathOf(options.baseUrl) === undefined ? options.baseUrl.replace(/\/+$/, '') : 'http://localhost';
   }
 
   /** The base URL as given, for messages. */
@@ -109,13 +110,19 @@ export class HttpClient {
   }
 
   async #attempt(method: Method, path: string, options: RequestOptions): Promise<Answer> {
-    const {accessToken, json, patience = PATIENCE, idempotent = method !== 'POST', shownPath = path} = options;
+    const {
+      accessToken,
+      json,
+      patience = PATIENCE,
+      idempotent = method !== 'POST',
+      shownPath = path,
+    } = options;
     const followRedirect = options.followRedirects === true && accessToken === undefined;
     const {signal, timeout, userAgent, onWait, onDebug} = this.#options;
     if (signal?.aborted) throw interruptedError();
-    const agent = (this.#agent ??= await this.#makeAgent());
-    let sent = performance.now();
-    let waited = 0;
+    this.#agent ??= await this.#makeAgent();
+    const agent = this.#agent;
+    const state = {sent: 0, received: 0, waited: 0, tooLarge: false};
     const init: OptionsOfBufferResponseBody = {
       method,
       headers: {
@@ -123,7 +130,7 @@ export class HttpClient {
         accept: 'application/json',
         ...(accessToken !== undefined && {authorization: `Bearer ${accessToken}`}),
       },
-      agent: {http: agent, https: agent as HttpsAgent},
+      agent: {http: agent, https: agent as unknown as HttpsAgent},
       followRedirect,
       throwHttpErrors: false,
       responseType: 'buffer',
@@ -134,8 +141,8 @@ export class HttpClient {
         limit: Number.POSITIVE_INFINITY,
         calculateDelay: ({attemptCount, error}) => {
           const delay = retryDelay(error, attemptCount, idempotent);
-          if (delay === 0 || (delay.limited && waited + delay.ms > patience)) return 0;
-          if (delay.limited) waited += delay.ms;
+          if (delay === 0 || (delay.limited && state.waited + delay.ms > patience)) return 0;
+          if (delay.limited) state.waited += delay.ms;
           onWait?.(delay.ms, delay.why);
           return delay.ms;
         },
@@ -144,22 +151,25 @@ export class HttpClient {
         beforeRedirect: [
           ({url}) => {
             // What plain http says can be forged on the way.
-            if (url instanceof URL && url.protocol !== 'https:') throw redirectError(this.baseUrl, 302, url.href);
+            if (url instanceof URL && url.protocol !== 'https:')
+              throw redirectError(this.baseUrl, 302, url.href);
           },
         ],
         beforeRequest: [
           () => {
-            sent = performance.now();
+            state.sent = performance.now();
           },
         ],
       },
     };
 
     const promise = got(`${this.#base}${path}`, init);
-    let tooLarge = false;
+    void promise.on('response', () => {
+      state.received = performance.now();
+    });
     void promise.on('downloadProgress', ({transferred}) => {
       if (transferred > MAX_BODY) {
-        tooLarge = true;
+        state.tooLarge = true;
         promise.cancel();
       }
     });
@@ -167,13 +177,15 @@ export class HttpClient {
     try {
       response = await promise;
     } catch (error) {
-      if (tooLarge) throw notJsonError(this.baseUrl, 0, `its answer has no end (over ${MAX_BODY / 1024 / 1024} MiB)`);
+      if (state.tooLarge)
+        throw notJsonError(this.baseUrl, 0, `its answer has no end (over ${MAX_BODY / 1024 / 1024} MiB)`);
       throw error;
     }
 
-    const received = response.timings.response ? performance.now() - (Date.now() - response.timings.response) : performance.now();
-    this.clock.observe(response.headers, sent, received);
-    onDebug?.(`${method} ${this.#base}${shownPath} → ${response.statusCode}, ${Math.round(performance.now() - sent)} ms, ${response.body.length} bytes`);
+    this.clock.observe(response.headers, state.sent, state.received);
+    onDebug?.(
+      `${method} ${this.#base}${shownPath} → ${response.statusCode}, ${Math.round(performance.now() - state.sent)} ms, ${response.body.length} bytes`,
+    );
     return this.#read(response);
   }
 
@@ -237,10 +249,18 @@ interface Delay {
 }
 
 /** @returns how long to wait before another attempt, or 0 for none. */
-function retryDelay(error: {code?: string; response?: unknown}, attempt: number, idempotent: boolean): Delay | 0 {
-  const response = error.response as Response<unknown> | undefined;
+function retryDelay(
+  error: {code?: string; response?: unknown},
+  attempt: number,
+  idempotent: boolean,
+): Delay | 0 {
+  const response = error.response as Response | undefined;
   if (response?.statusCode === 429) {
-    return {ms: retryAfter(response) ?? 1000 * 2 ** (attempt - 1), why: 'the homeserver limits the rate', limited: true};
+    return {
+      ms: retryAfter(response) ?? 1000 * 2 ** (attempt - 1),
+      why: 'the homeserver limits the rate',
+      limited: true,
+    };
   }
 
   const passing = response
@@ -252,7 +272,7 @@ function retryDelay(error: {code?: string; response?: unknown}, attempt: number,
 }
 
 /** Milliseconds that a 429 asks for: `Retry-After` (RFC 9110), or `retry_after_ms` of older Matrix servers. */
-function retryAfter(response: Response<unknown>): number | undefined {
+function retryAfter(response: Response): number | undefined {
   const header = response.headers['retry-after'];
   if (header !== undefined) {
     const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now();

@@ -16,7 +16,14 @@ import {MAX_TOKEN_LENGTH, maskToken, type RegistrationToken} from '../registrati
 import {checkValidity} from './client-api.ts';
 import type {ServerClock} from './clock.ts';
 import {matrixError, readMatrixError, shapeError} from './errors.ts';
-import type {Confirmation, DisabledToken, DisableOptions, Homeserver, Outcome, TokenLimits} from './homeserver.ts';
+import type {
+  Confirmation,
+  DisabledToken,
+  DisableOptions,
+  Homeserver,
+  Outcome,
+  TokenLimits,
+} from './homeserver.ts';
 import type {Answer, HttpClient, RequestOptions} from './http.ts';
 
 const BASE = '/_synapse/admin/v1/registration_tokens';
@@ -159,7 +166,9 @@ export class Synapse implements Homeserver {
   }
 
   async delete(token: string): Promise<void> {
-    const {status, body} = await this.#request('DELETE', changePathOf(token), {shownPath: shownPathOf(token)});
+    const {status, body} = await this.#request('DELETE', changePathOf(token), {
+      shownPath: shownPathOf(token),
+    });
     if (status !== 200) throw this.#error(status, body, token);
   }
 
@@ -174,7 +183,10 @@ export class Synapse implements Homeserver {
    * A crash in between leaves an expired token. One whose expiry has passed goes straight to step 2: a new expiry
    * would open it for a moment.
    */
-  async disable(tokens: readonly RegistrationToken[], options: DisableOptions = {}): Promise<Outcome<DisabledToken>[]> {
+  async disable(
+    tokens: readonly RegistrationToken[],
+    options: DisableOptions = {},
+  ): Promise<Outcome<DisabledToken>[]> {
     const closed = await settleAll(tokens, (token) => this.#close(token));
     const last = closed.reduce((time, one) => Math.max(time, one.ok ? (one.value.expiry_time ?? 0) : 0), 0);
     await this.#waitUntil(last, options);
@@ -198,7 +210,8 @@ export class Synapse implements Homeserver {
       try {
         return await this.update(token.token, {uses_allowed, expiry_time});
       } catch (error) {
-        const late = error instanceof MxtokError && error.code === 'refused' && error.errcode === 'M_INVALID_PARAM';
+        const late =
+          error instanceof MxtokError && error.code === 'refused' && error.errcode === 'M_INVALID_PARAM';
         if (!late || attempt === EXPIRY_ATTEMPTS) throw error;
         // The second was over when the request came in. Its answer has told the time anew; the token may have
         // expired by itself meanwhile.
@@ -271,7 +284,11 @@ export class Synapse implements Homeserver {
     return confirmed;
   }
 
-  #request(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, options: RequestOptions = {}): Promise<Answer> {
+  #request(
+    method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+    path: string,
+    options: RequestOptions = {},
+  ): Promise<Answer> {
     return this.#http.request(method, path, {...options, accessToken: this.#accessToken});
   }
 

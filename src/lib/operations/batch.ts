@@ -18,7 +18,10 @@ export interface FoundToken {
 }
 
 /** The named tokens with their local data; a token that does not exist is an error in its place. */
-export async function findTokens(connection: Connection, names: readonly string[]): Promise<TokenOutcome<FoundToken>[]> {
+export async function findTokens(
+  connection: Connection,
+  names: readonly string[],
+): Promise<TokenOutcome<FoundToken>[]> {
   const metadata = connection.metadata.read();
   const tokens = await connection.homeserver.getMany(names);
   return names.map((name) => {
@@ -54,7 +57,10 @@ export function mergeOutcomes<T>(
     const result = done.get(token);
     if (result) return {token, outcome: result};
     if (!outcome.ok) return {token, outcome};
-    return {token, outcome: {ok: false, error: new MxtokError('unexpected', `nothing was done to ${token}`, {token})}};
+    return {
+      token,
+      outcome: {ok: false, error: new MxtokError('unexpected', `nothing was done to ${token}`, {token})},
+    };
   });
 }
 
@@ -67,7 +73,11 @@ export async function settle<T>(token: string, work: () => Promise<T>): Promise<
   }
 }
 
-export function recordOf(connection: Connection, token: RegistrationToken, metadata: TokenMetadata | undefined): TokenRecord {
+export function recordOf(
+  connection: Connection,
+  token: RegistrationToken,
+  metadata: TokenMetadata | undefined,
+): TokenRecord {
   return toRecord(connection.server, connection.homeserver, token, metadata);
 }
 

@@ -51,10 +51,14 @@ export async function createToken(connection: Connection, wanted: NewToken): Pro
     await metadata.update([wanted.token], () => entry);
     await operation?.succeeded(toAuditState(token, entry));
   } catch (error) {
-    throw new MxtokError('store', `the token ${token.token} was created, but could not be noted here: ${toMxtokError(error).message}`, {
-      token: token.token,
-      hint: 'The token works. Give it its label once the problem is solved: mxtok update -- TOKEN',
-    });
+    throw new MxtokError(
+      'store',
+      `the token ${token.token} was created, but could not be noted here: ${toMxtokError(error).message}`,
+      {
+        token: token.token,
+        hint: 'The token works. Give it its label once the problem is solved: mxtok update -- TOKEN',
+      },
+    );
   }
 
   return recordOf(connection, token, entry);

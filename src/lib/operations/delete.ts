@@ -27,9 +27,13 @@ export async function deleteTokens(
       before: toAuditState(token, entry),
     })),
   );
-  const outcomes = await pMap(found, ({token}) => settle(token.token, () => deleteOne(connection, token.token)), {
-    concurrency: CONCURRENCY,
-  });
+  const outcomes = await pMap(
+    found,
+    ({token}) => settle(token.token, () => deleteOne(connection, token.token)),
+    {
+      concurrency: CONCURRENCY,
+    },
+  );
   const deleted = found.filter((_, index) => outcomes[index]?.ok).map(({token}) => token.token);
   await metadata.update(deleted, () => undefined);
   const done = new Map<string, Outcome<DeletedToken>>();

@@ -8,7 +8,16 @@ import type {RegistrationToken} from '../registration-token.ts';
 import type {LimitsBeforeDisabling, TokenMetadata} from '../store/metadata.ts';
 import {toAuditState, type TokenRecord} from '../token-record.ts';
 import {resolveExpiry, type When} from '../when.ts';
-import {CONCURRENCY, findTokens, type FoundToken, foundOf, mergeOutcomes, recordOf, settle, type TokenOutcome} from './batch.ts';
+import {
+  CONCURRENCY,
+  findTokens,
+  type FoundToken,
+  foundOf,
+  mergeOutcomes,
+  recordOf,
+  settle,
+  type TokenOutcome,
+} from './batch.ts';
 
 export type DisabledRecord = TokenRecord & {
   /** False where it was disabled, and refused, already. */
@@ -44,7 +53,10 @@ export async function disableTokens(
   for (const found of foundOf(asked)) {
     if (found.token.disabled && !homeserver.accepts(found.token)) {
       const record = recordOf(connection, found.token, found.metadata);
-      done.set(found.token.token, {ok: true, value: {...record, changed: false, confirmed_by: 'expiry_time'}});
+      done.set(found.token.token, {
+        ok: true,
+        value: {...record, changed: false, confirmed_by: 'expiry_time'},
+      });
       finished.push(found.token.token);
     } else {
       open.push(found);
@@ -80,7 +92,10 @@ export async function disableTokens(
     if (!outcome) continue;
     if (outcome.ok) {
       const {token: closed, confirmed_by} = outcome.value;
-      done.set(token.token, {ok: true, value: {...recordOf(connection, closed, entry), changed: true, confirmed_by}});
+      done.set(token.token, {
+        ok: true,
+        value: {...recordOf(connection, closed, entry), changed: true, confirmed_by},
+      });
       finished.push(token.token);
     } else {
       done.set(token.token, {ok: false, error: outcome.error.about(token.token)});
@@ -91,12 +106,10 @@ export async function disableTokens(
     entry.disabled && !entry.disabled.done ? {...entry, disabled: {...entry.disabled, done: true}} : entry,
   );
   await Promise.all(
-    operations.map((operation, index) => {
+    operations.map(async (operation, index) => {
       const outcome = outcomes[index];
-      if (!outcome) return undefined;
-      return outcome.ok
-        ? operation.succeeded(toAuditState(outcome.value.token, open[index]?.metadata))
-        : operation.failed(outcome.error);
+      if (outcome?.ok) await operation.succeeded(toAuditState(outcome.value.token, open[index]?.metadata));
+      else if (outcome) await operation.failed(outcome.error);
     }),
   );
   return mergeOutcomes(asked, done);
@@ -191,9 +204,13 @@ export async function enableTokens(
       after: toAuditState({...token, ...limits}, entry),
     })),
   );
-  const enabled = await pMap(plans, ({token, limits}) => settle(token.token, () => homeserver.update(token.token, limits)), {
-    concurrency: CONCURRENCY,
-  });
+  const enabled = await pMap(
+    plans,
+    ({token, limits}) => settle(token.token, () => homeserver.update(token.token, limits)),
+    {
+      concurrency: CONCURRENCY,
+    },
+  );
   const restored = plans.filter((_, index) => enabled[index]?.ok).map(({token}) => token.token);
   await metadata.update(restored, forgetLimits);
   await Promise.all(
@@ -205,7 +222,9 @@ export async function enableTokens(
         : operations[index]?.failed(outcome.error));
       done.set(
         token.token,
-        outcome.ok ? {ok: true, value: {...recordOf(connection, outcome.value, entry), changed: true}} : outcome,
+        outcome.ok
+          ? {ok: true, value: {...recordOf(connection, outcome.value, entry), changed: true}}
+          : outcome,
       );
     }),
   );
@@ -214,5 +233,5 @@ export async function enableTokens(
 
 function forgetLimits(entry: TokenMetadata): TokenMetadata {
   const {disabled: _disabled, ...rest} = entry;
-  return rest as TokenMetadata;
+  return rest;
 }

@@ -12,7 +12,17 @@ import type {Profile} from '../store/profiles.ts';
 
 export interface Finding {
   /** What was looked at; stable, for scripts. */
-  check: 'store' | 'credential' | 'reachable' | 'software' | 'clock' | 'user' | 'admin' | 'registration' | 'tokens' | 'audit';
+  check:
+    | 'store'
+    | 'credential'
+    | 'reachable'
+    | 'software'
+    | 'clock'
+    | 'user'
+    | 'admin'
+    | 'registration'
+    | 'tokens'
+    | 'audit';
   /** `fault`: tokens cannot be managed, or do not do what they are for. `warning`: worth knowing. */
   result: 'ok' | 'warning' | 'fault' | 'skipped';
   message: string;
@@ -40,7 +50,12 @@ export async function* examine(
     const source = credentialSource(profile);
     try {
       accessToken = await resolveCredential(profile, server);
-      const where = {stored: 'the configuration', file: profile.access_token_file, command: 'its command', none: ''}[source];
+      const where = {
+        stored: 'the configuration',
+        file: profile.access_token_file,
+        command: 'its command',
+        none: '',
+      }[source];
       yield {check: 'credential', result: 'ok', message: `there is an access token, from ${where ?? ''}`};
     } catch (error) {
       yield fault('credential', toMxtokError(error));
@@ -65,8 +80,13 @@ export async function* examine(
 async function* examineStore(environment: Environment, profile: Profile): AsyncGenerator<Finding> {
   try {
     if (profile.server_name !== undefined) {
-      const known = new MetadataStore(environment.configDir, profile.server_name, environment.warn).read().size;
-      yield {check: 'store', result: 'ok', message: `local data of ${profile.server_name} is in order (${known} tokens known)`};
+      const known = new MetadataStore(environment.configDir, profile.server_name, environment.warn).read()
+        .size;
+      yield {
+        check: 'store',
+        result: 'ok',
+        message: `local data of ${profile.server_name} is in order (${known} tokens known)`,
+      };
     } else {
       yield {check: 'store', result: 'ok', message: 'the configuration is in order'};
     }
@@ -76,7 +96,10 @@ async function* examineStore(environment: Environment, profile: Profile): AsyncG
 
   try {
     const open = new Map<string, string>();
-    for await (const {id, phase, operation, token, time, server_name} of new AuditLog(environment.dataDir, environment.warn).read()) {
+    for await (const {id, phase, operation, token, time, server_name} of new AuditLog(
+      environment.dataDir,
+      environment.warn,
+    ).read()) {
       if (profile.server_name !== undefined && server_name !== profile.server_name) continue;
       if (phase === 'finished') open.delete(id);
       else open.set(id, `${operation} ${token ?? ''} at ${time}`);
@@ -127,7 +150,11 @@ async function* examineHomeserver(
       return;
     }
 
-    yield {check: 'software', result: 'ok', message: `it is Synapse ${software.kind === 'synapse' ? software.version : ''}`};
+    yield {
+      check: 'software',
+      result: 'ok',
+      message: `it is Synapse ${software.kind === 'synapse' ? software.version : ''}`,
+    };
   } catch (error) {
     yield fault('software', toMxtokError(error));
     return;
@@ -175,7 +202,11 @@ async function examineRegistration(http: HttpClient): Promise<Finding> {
   }
 }
 
-async function* examineAccess(http: HttpClient, profile: Profile, accessToken: string): AsyncGenerator<Finding> {
+async function* examineAccess(
+  http: HttpClient,
+  profile: Profile,
+  accessToken: string,
+): AsyncGenerator<Finding> {
   try {
     const user = await whoAmI(http, accessToken);
     const moved = profile.server_name !== undefined && serverNameOf(user) !== profile.server_name;
@@ -195,8 +226,14 @@ async function* examineAccess(http: HttpClient, profile: Profile, accessToken: s
   const homeserver = new Synapse(http, accessToken);
   try {
     const tokens = await homeserver.list();
-    yield {check: 'admin', result: 'ok', message: `it may manage registration tokens (there are ${tokens.length})`};
-    const open = tokens.filter((token) => token.disabled && homeserver.accepts(token)).map(({token}) => token);
+    yield {
+      check: 'admin',
+      result: 'ok',
+      message: `it may manage registration tokens (there are ${tokens.length})`,
+    };
+    const open = tokens
+      .filter((token) => token.disabled && homeserver.accepts(token))
+      .map(({token}) => token);
     yield open.length === 0
       ? {check: 'tokens', result: 'ok', message: 'no disabled token is accepted'}
       : {

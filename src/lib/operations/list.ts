@@ -62,7 +62,8 @@ export function tokenMatcher(filter: TokenFilter, now: number): (record: TokenRe
     (glob === undefined || (record.label !== null && isMatch(record.label, glob))) &&
     (search === undefined ||
       [record.token, record.label, record.note].some((text) => text?.toLowerCase().includes(search))) &&
-    (until === undefined || (record.accepted && record.expiry_time !== null && record.expiry_time <= until)) &&
+    (until === undefined ||
+      (record.accepted && record.expiry_time !== null && record.expiry_time <= until)) &&
     (!unused || (record.completed === 0 && record.pending === 0));
 }
 

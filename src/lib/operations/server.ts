@@ -27,7 +27,8 @@ export async function verifyServer(http: HttpClient, accessToken: string): Promi
   await checkSoftware(http);
   const user_id = await whoAmI(http, accessToken);
   const server_name = serverNameOf(user_id);
-  if (server_name === undefined) throw new MxtokError('not_matrix', `the homeserver gives ${quote(user_id)} as user id, which is none`);
+  if (server_name === undefined)
+    throw new MxtokError('not_matrix', `the homeserver gives ${quote(user_id)} as user id, which is none`);
   try {
     await new Synapse(http, accessToken).verifyAccess();
   } catch (error) {
@@ -41,7 +42,12 @@ export async function verifyServer(http: HttpClient, accessToken: string): Promi
   }
 
   const software = await identifySoftware(http);
-  return {server_name, user_id, software: 'synapse', version: software.kind === 'synapse' ? software.version : ''};
+  return {
+    server_name,
+    user_id,
+    software: 'synapse',
+    version: software.kind === 'synapse' ? software.version : '',
+  };
 }
 
 /** That there is a homeserver whose registration tokens can be managed; no credential is sent. */

@@ -6,7 +6,16 @@ import type {Outcome, TokenLimits} from '../homeserver/homeserver.ts';
 import type {TokenMetadata} from '../store/metadata.ts';
 import {toAuditState, type TokenRecord} from '../token-record.ts';
 import {resolveExpiry, type When} from '../when.ts';
-import {CONCURRENCY, findTokens, type FoundToken, foundOf, mergeOutcomes, recordOf, settle, type TokenOutcome} from './batch.ts';
+import {
+  CONCURRENCY,
+  findTokens,
+  type FoundToken,
+  foundOf,
+  mergeOutcomes,
+  recordOf,
+  settle,
+  type TokenOutcome,
+} from './batch.ts';
 
 /** What is absent stays as it is. */
 export interface TokenChanges {
@@ -50,7 +59,10 @@ export async function updateTokens(
     if (opensDisabled(connection, found, limits)) {
       done.set(token, {ok: false, error: disabledError(token)});
     } else if (Object.keys(limits).length === 0 && sameText(entry, found.metadata)) {
-      done.set(token, {ok: true, value: {...recordOf(connection, found.token, found.metadata), changed: false}});
+      done.set(token, {
+        ok: true,
+        value: {...recordOf(connection, found.token, found.metadata), changed: false},
+      });
     } else {
       planned.push({...found, limits, entry});
     }
@@ -89,7 +101,9 @@ export async function updateTokens(
       else await operation?.succeeded(toAuditState(outcome.value, entry));
       done.set(
         token,
-        outcome.ok ? {ok: true, value: {...recordOf(connection, outcome.value, entry), changed: true}} : outcome,
+        outcome.ok
+          ? {ok: true, value: {...recordOf(connection, outcome.value, entry), changed: true}}
+          : outcome,
       );
     }),
   );
@@ -99,8 +113,10 @@ export async function updateTokens(
 
 function changedLimits({token}: FoundToken, wanted: Partial<TokenLimits>): Partial<TokenLimits> {
   return {
-    ...(wanted.uses_allowed !== undefined && wanted.uses_allowed !== token.uses_allowed && {uses_allowed: wanted.uses_allowed}),
-    ...(wanted.expiry_time !== undefined && wanted.expiry_time !== token.expiry_time && {expiry_time: wanted.expiry_time}),
+    ...(wanted.uses_allowed !== undefined &&
+      wanted.uses_allowed !== token.uses_allowed && {uses_allowed: wanted.uses_allowed}),
+    ...(wanted.expiry_time !== undefined &&
+      wanted.expiry_time !== token.expiry_time && {expiry_time: wanted.expiry_time}),
   };
 }
 
@@ -113,9 +129,12 @@ function changedMetadata({token, metadata}: FoundToken, {label, note}: TokenChan
 }
 
 /** The entry with the label and the note of another; an empty one is none. */
-function withText(entry: TokenMetadata, {label, note}: Pick<TokenMetadata, 'label' | 'note' | 'token'>): TokenMetadata {
+function withText(
+  entry: TokenMetadata,
+  {label, note}: Pick<TokenMetadata, 'label' | 'note' | 'token'>,
+): TokenMetadata {
   const {label: _label, note: _note, ...rest} = entry;
-  return {...rest, ...(label && {label}), ...(note && {note})} as TokenMetadata;
+  return {...rest, ...(label && {label}), ...(note && {note})};
 }
 
 function sameText(entry: TokenMetadata, before: TokenMetadata | undefined): boolean {
@@ -131,8 +150,12 @@ function opensDisabled({homeserver}: Connection, {token}: FoundToken, limits: Pa
 }
 
 function disabledError(token: string): MxtokError {
-  return new MxtokError('token_disabled', `${token} is disabled, and this change would make it work again; nothing was changed`, {
-    token,
-    hint: `If you mean that: mxtok enable --uses N --expiry WHEN -- ${token}`,
-  });
+  return new MxtokError(
+    'token_disabled',
+    `${token} is disabled, and this change would make it work again; nothing was changed`,
+    {
+      token,
+      hint: `If you mean that: mxtok enable --uses N --expiry WHEN -- ${token}`,
+    },
+  );
 }

@@ -5,7 +5,9 @@ export type Cell = string | number | boolean | null;
 
 /** One line without a header: tabs and line breaks in a cell become spaces, `null` is empty. */
 export function tsvLine(cells: readonly Cell[]): string {
-  return cells.map((cell) => (cell === null ? '' : typeof cell === 'string' ? sanitise(cell) : String(cell))).join('\t');
+  return cells
+    .map((cell) => (cell === null ? '' : typeof cell === 'string' ? sanitise(cell) : String(cell)))
+    .join('\t');
 }
 
 /** RFC 4180, and safe to open: a text that a spreadsheet would take for a formula gets an apostrophe in front. */

@@ -16,5 +16,8 @@ export function isUnsafe(text: string): boolean {
 
 /** JSON leaves DEL and the C1 controls as they are; a terminal obeys them. */
 export function escapeControls(json: string): string {
-  return json.replace(/[\u007f-\u009f\u2028\u2029]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return json.replace(
+    /[\u007f-\u009f\u2028\u2029]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }

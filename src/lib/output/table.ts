@@ -89,8 +89,17 @@ function* renderRecords(
   colours: Colours,
 ): Generator<string> {
   for (const [index, row] of rows.entries()) {
-    const fields = columns.map(({header}, column): [string, TableCell] => [header, row[column] ?? {text: ''}]);
-    yield (index > 0 ? '\n' : '') + renderFields(fields.filter(([, {text}]) => text !== ''), colours);
+    const fields = columns.map(({header}, column): [string, TableCell] => [
+      header,
+      row[column] ?? {text: ''},
+    ]);
+    yield (
+      (index > 0 ? '\n' : '') +
+      renderFields(
+        fields.filter(([, {text}]) => text !== ''),
+        colours,
+      )
+    );
   }
 }
 
@@ -101,7 +110,11 @@ const NO_BORDERS = Object.fromEntries(
 );
 
 /** The width of each column: what its cells need, the flexible ones less where there is not enough room. */
-function fit(columns: readonly TableColumn[], rows: readonly (readonly TableCell[])[], width: number): number[] {
+function fit(
+  columns: readonly TableColumn[],
+  rows: readonly (readonly TableCell[])[],
+  width: number,
+): number[] {
   const widths = columns.map(({header}, index) =>
     rows.reduce((most, row) => Math.max(most, stringWidth(row[index]?.text ?? '')), stringWidth(header)),
   );
@@ -109,7 +122,10 @@ function fit(columns: readonly TableColumn[], rows: readonly (readonly TableCell
   const flexible = columns.flatMap((column, index) => (column.flexible ? [index] : []));
   while (excess > 0) {
     // The widest one gives, so that a short column beside a long one is left whole.
-    const widest = flexible.reduce((a, b) => ((widths[a] ?? 0) >= (widths[b] ?? 0) ? a : b), flexible[0] ?? -1);
+    const widest = flexible.reduce(
+      (a, b) => ((widths[a] ?? 0) >= (widths[b] ?? 0) ? a : b),
+      flexible[0] ?? -1,
+    );
     const has = widths[widest] ?? 0;
     if (has <= NARROWEST) break;
     widths[widest] = has - 1;

@@ -87,7 +87,10 @@ export async function renderRecordFields(record: TokenRecord, {now, color}: Tabl
   const fields = TOKEN_FIELDS.filter((field) => field !== 'expiry_time' && (record[field] ?? '') !== '');
   const shown = new Set<TokenField>([...fields, 'uses_allowed', 'expires_at']);
   return renderFields(
-    TOKEN_FIELDS.filter((field) => shown.has(field)).map((field) => [COLUMNS[field].header.toLowerCase(), cell(record, field)]),
+    TOKEN_FIELDS.filter((field) => shown.has(field)).map((field) => [
+      COLUMNS[field].header.toLowerCase(),
+      cell(record, field),
+    ]),
     coloursFor('stdout', color),
   );
 }
@@ -97,7 +100,10 @@ async function cellRenderer(
   color: boolean,
   long: boolean,
 ): Promise<(record: TokenRecord, field: TokenField) => TableCell> {
-  const [{coloursFor}, {formatLocal, formatRelative}] = await Promise.all([import('./colour.ts'), import('../when.ts')]);
+  const [{coloursFor}, {formatLocal, formatRelative}] = await Promise.all([
+    import('./colour.ts'),
+    import('../when.ts'),
+  ]);
   const colours = coloursFor('stdout', color);
   return (record, field) => {
     const value = record[field];

@@ -3,7 +3,19 @@
  * started and never finished is one that was under way when the process ended.
  */
 import {randomUUID} from 'node:crypto';
-import {closeSync, createReadStream, existsSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, renameSync, rmSync, writeSync} from 'node:fs';
+import {
+  closeSync,
+  createReadStream,
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import {userInfo} from 'node:os';
 import {dirname, join} from 'node:path';
 import {createInterface} from 'node:readline';
@@ -12,7 +24,13 @@ import * as z from 'zod/mini';
 
 import type {MxtokError} from '../errors.ts';
 import {fingerprint, maskToken} from '../registration-token.ts';
-import {checkPrivateFile, describeFileError, ensurePrivateDirectory, readPrivateFile, type Warn} from './files.ts';
+import {
+  checkPrivateFile,
+  describeFileError,
+  ensurePrivateDirectory,
+  readPrivateFile,
+  type Warn,
+} from './files.ts';
 
 /** Limits, counts, label and note of a token, without the token itself. */
 export type AuditState = Record<string, string | number | boolean | null>;
@@ -40,7 +58,9 @@ const AuditEntrySchema = z.looseObject({
   /** `unknown`: the homeserver may or may not have done it. */
   outcome: z.optional(z.enum(['ok', 'failed', 'unknown'])),
   /** Codes only: a message may name the token. */
-  error: z.optional(z.object({code: z.string(), errcode: z.optional(z.string()), status: z.optional(z.number())})),
+  error: z.optional(
+    z.object({code: z.string(), errcode: z.optional(z.string()), status: z.optional(z.number())}),
+  ),
 });
 
 export type AuditEntry = z.output<typeof AuditEntrySchema>;
@@ -115,21 +135,19 @@ export class AuditLog {
   async start(context: AuditContext, changes: readonly AuditedChange[]): Promise<AuditedOperation[]> {
     const time = new Date().toISOString();
     const os_user = osUser();
-    const entries = changes.map(
-      ({operation, token, before, after}): AuditEntry => ({
-        version: 1,
-        time,
-        id: randomUUID(),
-        phase: 'started',
-        ...context,
-        os_user,
-        operation,
-        token: token === undefined ? null : maskToken(token),
-        fingerprint: token === undefined ? null : fingerprint(token),
-        ...(before && {before}),
-        ...(after && {after}),
-      }),
-    );
+    const entries = changes.map(({operation, token, before, after}): AuditEntry => ({
+      version: 1,
+      time,
+      id: randomUUID(),
+      phase: 'started',
+      ...context,
+      os_user,
+      operation,
+      token: token === undefined ? null : maskToken(token),
+      fingerprint: token === undefined ? null : fingerprint(token),
+      ...(before && {before}),
+      ...(after && {after}),
+    }));
     await this.append(entries);
     return entries.map((entry) => new AuditedOperation(this, entry));
   }
@@ -170,7 +188,9 @@ export class AuditLog {
     const {withLock} = await import('./lock.ts');
     await withLock(this.path, () => {
       const text = readPrivateFile(this.path, this.#warn) ?? '';
-      const kept = text.split('\n').filter((line) => line !== '' && parseLine(line)?.server_name !== serverName);
+      const kept = text
+        .split('\n')
+        .filter((line) => line !== '' && parseLine(line)?.server_name !== serverName);
       const staged = `${this.path}.new`;
       try {
         rmSync(staged, {force: true});
@@ -189,7 +209,10 @@ export class AuditLog {
     checkPrivateFile(this.path, this.#warn);
     let number = 0;
     const broken: number[] = [];
-    for await (const line of createInterface({input: createReadStream(this.path, 'utf8'), crlfDelay: Infinity})) {
+    for await (const line of createInterface({
+      input: createReadStream(this.path, 'utf8'),
+      crlfDelay: Infinity,
+    })) {
       number++;
       if (line.trim() === '') continue;
       const entry = parseLine(line);
@@ -199,7 +222,9 @@ export class AuditLog {
 
     if (broken.length > 0) {
       const where = `line${broken.length === 1 ? '' : 's'} ${broken.slice(0, 5).join(', ')}${broken.length > 5 ? ', …' : ''}`;
-      this.#warn(`${this.path}: ${broken.length} of ${number} lines cannot be read (${where}); they are left as they are`);
+      this.#warn(
+        `${this.path}: ${broken.length} of ${number} lines cannot be read (${where}); they are left as they are`,
+      );
     }
   }
 }
@@ -222,7 +247,7 @@ function appendWhole(path: string, text: string): void {
     const torn = size > 0 && readSync(fd, last, 0, 1, size - 1) === 1 && last[0] !== 0x0a;
     const bytes = Buffer.from(torn ? `\n${text}` : text);
     try {
-      for (let written = 0; written < bytes.length; ) written += writeSync(fd, bytes, written);
+      for (let written = 0; written < bytes.length;) written += writeSync(fd, bytes, written);
       fsyncSync(fd);
     } catch (error) {
       ftruncateSync(fd, size);

@@ -1,5 +1,15 @@
 /** The local files: who may read them, and what is wrong when they cannot be. */
-import {chmodSync, closeSync, constants, fstatSync, mkdirSync, openSync, readFileSync, type Stats, statSync} from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  type Stats,
+  statSync,
+} from 'node:fs';
 import {dirname} from 'node:path';
 
 import {MxtokError} from '../errors.ts';
@@ -91,7 +101,10 @@ const REASONS: Record<string, [string, string]> = {
   EPERM: ['permission denied', 'Run mxtok as the user whom the file belongs to.'],
   ENOSPC: ['the disk is full', 'Nothing that was there is lost. Make room and run again.'],
   EDQUOT: ['the disk quota is used up', 'Nothing that was there is lost. Make room and run again.'],
-  EROFS: ['the file system is read-only', 'Set MXTOK_CONFIG_DIR and MXTOK_DATA_DIR to directories that can be written.'],
+  EROFS: [
+    'the file system is read-only',
+    'Set MXTOK_CONFIG_DIR and MXTOK_DATA_DIR to directories that can be written.',
+  ],
   ENOTDIR: ['a part of the path is not a directory', 'Check MXTOK_CONFIG_DIR and MXTOK_DATA_DIR.'],
   EISDIR: ['it is a directory', 'Check MXTOK_CONFIG_DIR and MXTOK_DATA_DIR.'],
 };

@@ -39,9 +39,13 @@ export class JsonFile<T extends {version: number}> {
     const versioned = Versioned.safeParse(data);
     if (!versioned.success) throw this.#broken('it is not one of mxtok’s files (it has no version)');
     if (versioned.data.version > VERSION) {
-      throw new MxtokError('store', `${this.path} was written by a newer mxtok (version ${versioned.data.version})`, {
-        hint: 'Update mxtok. The file is left as it is.',
-      });
+      throw new MxtokError(
+        'store',
+        `${this.path} was written by a newer mxtok (version ${versioned.data.version})`,
+        {
+          hint: 'Update mxtok. The file is left as it is.',
+        },
+      );
     }
 
     const parsed = this.#schema.safeParse(data);

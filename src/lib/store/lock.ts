@@ -10,7 +10,7 @@ import {describeFileError} from './files.ts';
  * @throws {MxtokError} `store`
  */
 export async function withLock<T>(path: string, work: () => T | Promise<T>): Promise<T> {
-  let lost = false;
+  const held = {lost: false};
   let release: () => Promise<void>;
   try {
     release = await lock(path, {
@@ -18,7 +18,7 @@ export async function withLock<T>(path: string, work: () => T | Promise<T>): Pro
       stale: 5000,
       retries: {retries: 400, factor: 1.2, minTimeout: 10, maxTimeout: 100, randomize: true},
       onCompromised: () => {
-        lost = true;
+        held.lost = true;
       },
     });
   } catch (error) {
@@ -32,6 +32,6 @@ export async function withLock<T>(path: string, work: () => T | Promise<T>): Pro
     return await work();
   } finally {
     // A lock that was taken over is no longer ours to release.
-    if (!lost) await release().catch(() => undefined);
+    if (!held.lost) await release().catch(() => undefined);
   }
 }

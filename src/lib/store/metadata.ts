@@ -45,7 +45,12 @@ export class MetadataStore {
   constructor(configDir: string, serverName: string, warn: Warn) {
     // A port's colon is no part of a Windows file name; a hostile server's slash is none anywhere.
     const path = join(configDir, 'metadata', `${encodeURIComponent(serverName)}.json`);
-    this.#file = new JsonFile(path, MetadataSchema, () => ({version: 1, server_name: serverName, tokens: []}), warn);
+    this.#file = new JsonFile(
+      path,
+      MetadataSchema,
+      () => ({version: 1, server_name: serverName, tokens: []}),
+      warn,
+    );
   }
 
   get path(): string {

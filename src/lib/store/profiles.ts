@@ -51,7 +51,12 @@ export class ProfileStore {
 
   /** @param configDir where `config.json` is, or will be. */
   constructor(configDir: string, warn: Warn) {
-    this.#file = new JsonFile(join(configDir, 'config.json'), ConfigSchema, () => ({version: 1, servers: {}}), warn);
+    this.#file = new JsonFile(
+      join(configDir, 'config.json'),
+      ConfigSchema,
+      () => ({version: 1, servers: {}}),
+      warn,
+    );
   }
 
   get path(): string {
