@@ -54,7 +54,7 @@ export class Operator {
           assertNoSecret(out.stdout + out.stderr, `the output of mxtok ${argv.join(' ')}`);
           resolve({...out, code, signal});
         } catch (error) {
-          reject(error);
+          reject(error instanceof Error ? error : new Error(String(error)));
         }
       });
       options.onStart?.(child);

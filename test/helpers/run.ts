@@ -50,8 +50,8 @@ export async function runCommand(
     value: Readable.from([Buffer.from(options.input ?? '')]),
     configurable: true,
   });
-  process.stdout.write = ((text: string) => ((written.stdout += text), true));
-  process.stderr.write = ((text: string) => ((written.stderr += text), true));
+  process.stdout.write = (text: string) => ((written.stdout += text), true);
+  process.stderr.write = (text: string) => ((written.stderr += text), true);
   try {
     process.exitCode = undefined;
     await (new command(argv, config) as unknown as {_run(): Promise<void>})._run();
