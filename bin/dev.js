@@ -1,9 +1,10 @@
 #!/usr/bin/env node
-import {fileURLToPath} from 'node:url';
-
-import {register} from 'tsx/esm/api';
+const {join} = require('node:path');
 
 // The sources as they are, without a build.
-register();
-const {main} = await import('../src/main.ts');
-await main(fileURLToPath(new URL('..', import.meta.url)), process.argv.slice(2), './src/commands');
+void (async () => {
+  const {register} = await import('tsx/esm/api');
+  register();
+  const {main} = await import('../src/main.ts');
+  await main(join(__dirname, '..'), process.argv.slice(2), './src/commands');
+})();

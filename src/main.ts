@@ -4,10 +4,10 @@ import {join} from 'node:path';
 
 import {Config, run} from '@oclif/core';
 
-import {reportError} from './lib/command.ts';
+import {reportError} from './lib/report.ts';
 import {usageError} from './lib/errors.ts';
 import {listenForInterrupts} from './lib/interrupt.ts';
-import {quote} from './lib/registration-token.ts';
+import {quote} from './lib/quote.ts';
 
 /**
  * @param root the directory of package.json.
@@ -25,27 +25,51 @@ export async function main(root: string, argv: string[], sources?: string): Prom
     if (sources !== undefined) pjson.oclif.commands = {strategy: 'pattern', target: sources};
     const ignoreManifest = sources !== undefined;
     const config = await Config.load({root, pjson, userPlugins: false, devPlugins: false, ignoreManifest});
-    const unknown = unknownCommand(config, argv);
-    if (unknown !== undefined) throw await unknownCommandError(config, unknown);
+    await checkCommand(config, argv);
     await run(argv, config);
   } catch (error) {
     process.exitCode = reportError(error, argv);
   }
 }
 
-/** @returns the words that name no command and no topic; `undefined` where they do. */
-function unknownCommand(config: Config, argv: readonly string[]): string | undefined {
+const WITHOUT_COMMAND = new Set(['--help', '-h', '--version', '-v']);
+
+/**
+ * Of the words up to the command's name, what oclif would take for something else: it looks for a command named by
+ * all of them.
+ * @throws {MxtokError} `usage`
+ */
+async function checkCommand(config: Config, argv: readonly string[]): Promise<void> {
   const [first, second] = argv;
-  if (first === undefined || first.startsWith('-')) return undefined;
-  if (config.findCommand(first)) return undefined;
-  if (!config.findTopic(first)) return first;
-  if (second === undefined || second.startsWith('-') || config.findCommand(`${first}:${second}`))
-    return undefined;
-  return `${first} ${second}`;
+  if (first === undefined) return;
+  if (first.startsWith('-')) {
+    if (argv.some((word) => WITHOUT_COMMAND.has(word))) return;
+    throw usageError(`${quote(first)} stands before any command`, 'Flags go after it: mxtok list --json');
+  }
+
+  const isTopic = !config.findCommand(first) && config.findTopic(first) !== undefined;
+  if (isTopic && (second === undefined || second.startsWith('-'))) {
+    if (second === undefined || WITHOUT_COMMAND.has(second)) return;
+    throw usageError(
+      `${quote(second)} stands before any command`,
+      `See which there are: mxtok ${first} --help`,
+    );
+  }
+
+  const words = isTopic && second !== undefined ? [first, second] : [first];
+  const command = config.findCommand(words.join(':'));
+  if (!command) throw await unknownCommandError(config, words.join(' '));
+  const next = argv[words.length];
+  if (next !== undefined && !next.startsWith('-') && Object.keys(command.args).length === 0) {
+    throw usageError(`unexpected argument ${quote(next)}`, 'See --help.');
+  }
 }
 
 async function unknownCommandError(config: Config, words: string): Promise<Error> {
-  const {closest, distance} = await import('fastest-levenshtein');
+  // In the bundle, a CommonJS package has a default export only.
+  const {
+    default: {closest, distance},
+  } = await import('fastest-levenshtein');
   const names = config.commandIDs.map((id) => id.replaceAll(':', ' '));
   const near = closest(words, names);
   const hint =

@@ -3,7 +3,8 @@ import {Flags} from '@oclif/core';
 import {MxtokCommand} from '../lib/command.ts';
 import {usageError} from '../lib/errors.ts';
 import {AUDIT_FIELDS, findOperations} from '../lib/operations/audit.ts';
-import {fingerprint, parseToken, quote} from '../lib/registration-token.ts';
+import {quote} from '../lib/quote.ts';
+import {fingerprint, parseToken} from '../lib/registration-token.ts';
 import {AuditLog} from '../lib/store/audit.ts';
 import {parsePast} from '../lib/when.ts';
 

@@ -1,17 +1,16 @@
 /** What all commands share: flags, output, prompts, errors and exit codes. */
 import {once} from 'node:events';
-import {stripVTControlCharacters} from 'node:util';
 
-import {Args, Command, Errors, Flags, type Interfaces} from '@oclif/core';
+import {Args, Command, Flags, type Interfaces} from '@oclif/core';
 
-import {chooseTarget, connect, type Connection, type Environment} from './connection.ts';
-import {errorToJson, MxtokError, toMxtokError, usageError} from './errors.ts';
+import type {Connection, Environment} from './connection.ts';
+import {usageError} from './errors.ts';
 import {interruptSignal} from './interrupt.ts';
 import {type Cell, csvLine, tsvLine} from './output/delimited.ts';
 import {jsonArray, jsonLine, jsonObject} from './output/json.ts';
 import {sanitise} from './output/sanitise.ts';
 import type {Prompter} from './prompts.ts';
-import {quote} from './registration-token.ts';
+import {reportError, unknownFlag} from './report.ts';
 import {parseTimeout} from './when.ts';
 
 export const OUTPUT_FORMATS = ['table', 'tsv', 'csv', 'json', 'ndjson'] as const;
@@ -159,6 +158,8 @@ export abstract class MxtokCommand extends Command {
 
   /** Choose a server and make ready to talk to it. */
   protected async connect(server: string | undefined, forChange: boolean): Promise<Connection> {
+    // The HTTP client and what it takes along are loaded once they are needed: not for help, nor for wrong flags.
+    const {chooseTarget, connect} = await import('./connection.ts');
     const environment = this.environment();
     const target = chooseTarget(environment, server);
     this.server = target.server ?? undefined;
@@ -280,70 +281,4 @@ export abstract class MxtokCommand extends Command {
 
 function tableText(cell: Cell): string {
   return typeof cell === 'boolean' ? (cell ? 'yes' : 'no') : String(cell ?? '');
-}
-
-/**
- * Tell an error on stderr, as text or as JSON.
- * @param argv tells the form, for the flags may be what is wrong.
- * @param server the profile it is about: takes the place of NAME in hints.
- * @returns the exit code.
- */
-export function reportError(thrown: unknown, argv: readonly string[], server?: string): number {
-  // oclif's way to end early, used by --help.
-  if (thrown instanceof Errors.ExitError) return thrown.oclif.exit ?? 0;
-  const error = thrown instanceof Errors.CLIError ? fromParser(thrown) : toMxtokError(thrown);
-  if (error.code !== 'usage') error.server ??= server;
-  const hint =
-    error.server === undefined
-      ? error.hint
-      : error.hint?.replace(/(mxtok server \w+) NAME\b/, `$1 ${error.server}`);
-  const flags = argv.includes('--') ? argv.slice(0, argv.indexOf('--')) : argv;
-  const output =
-    flags.find((_, index) => flags[index - 1] === '--output') ??
-    flags.find((flag) => flag.startsWith('--output='))?.slice(9);
-  if (flags.includes('--json') || output === 'json' || output === 'ndjson') {
-    process.stderr.write(jsonObject({error: {...errorToJson(error), ...(hint !== undefined && {hint})}}));
-  } else if (error.code === 'interrupted') {
-    process.stderr.write(`\n${error.message}${hint ? `: ${hint}` : ''}\n`);
-  } else {
-    const where = error.server === undefined ? '' : `${error.server}: `;
-    process.stderr.write(`error: ${sanitise(where + error.message)}\n`);
-    if (hint !== undefined) process.stderr.write(`hint: ${sanitise(hint)}\n`);
-  }
-
-  if (flags.includes('--debug')) {
-    const origin = error.cause instanceof Error ? error.cause : error;
-    process.stderr.write(`debug: ${origin.stack ?? String(origin)}\n`);
-  }
-
-  return error.exitCode;
-}
-
-/** The parser's complaints in our words, and with a way out for tokens that look like flags. */
-function fromParser(error: Errors.CLIError): MxtokError {
-  const {flags, args} = error as {flags?: unknown[]; args?: unknown[]};
-  if (error.constructor.name === 'NonExistentFlagsError' && typeof flags?.[0] === 'string')
-    return unknownFlag(flags[0]);
-  if (error.constructor.name === 'RequiredArgsError' && args) {
-    const names = args.map((arg) => (arg as {name: string}).name.toUpperCase());
-    return usageError(`${names.join(' and ')} ${names.length === 1 ? 'is' : 'are'} missing`, 'See --help.');
-  }
-
-  const lines = stripVTControlCharacters(error.message)
-    .replace(/^The following errors? occurred:/, '')
-    .replace(/See more help with --help$/, '')
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line !== '');
-  return usageError(
-    lines.map((line) => line.charAt(0).toLowerCase() + line.slice(1)).join('; '),
-    'See --help.',
-  );
-}
-
-function unknownFlag(flag: string): MxtokError {
-  return usageError(
-    `there is no flag ${quote(flag)}`,
-    'See --help. A token that begins with "-" goes after "--": mxtok show -- -abc',
-  );
 }

@@ -7,7 +7,7 @@ import {lookUpBaseUrl} from './homeserver/discovery.ts';
 import type {Homeserver} from './homeserver/homeserver.ts';
 import {HttpClient, type HttpOptions} from './homeserver/http.ts';
 import {Synapse} from './homeserver/synapse.ts';
-import {quote} from './registration-token.ts';
+import {quote} from './quote.ts';
 import {type AuditContext, AuditLog} from './store/audit.ts';
 import type {Warn} from './store/files.ts';
 import {MetadataStore} from './store/metadata.ts';

@@ -3,7 +3,7 @@ import {spawn} from 'node:child_process';
 import {readFile} from 'node:fs/promises';
 
 import {MxtokError} from './errors.ts';
-import {quote} from './registration-token.ts';
+import {quote} from './quote.ts';
 import type {Profile} from './store/profiles.ts';
 
 /** How long a password manager may take, milliseconds: somebody may have to unlock it. */

@@ -7,6 +7,7 @@
 import {createHash, randomInt} from 'node:crypto';
 
 import {usageError} from './errors.ts';
+import {quote} from './quote.ts';
 
 /** What a homeserver keeps about a token. */
 export interface RegistrationToken {
@@ -148,13 +149,4 @@ export function maskToken(token: string): string {
 /** SHA-256 in hex: finds a token in the audit log without keeping it there. */
 export function fingerprint(token: string): string {
   return createHash('sha256').update(token).digest('hex');
-}
-
-/** For messages: input in double quotes, its control characters escaped, long ones cut. */
-export function quote(input: string): string {
-  const shown = input.length > 80 ? `${input.slice(0, 80)}…` : input;
-  return JSON.stringify(shown).replace(
-    /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
 }

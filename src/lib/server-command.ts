@@ -101,6 +101,22 @@ export abstract class ServerCommand extends MxtokCommand {
     return {access_token: checkAccessToken(token, 'the access token on standard input')};
   }
 
+  /**
+   * The user name and password that the flags and standard input give; `undefined` where there is more to ask.
+   * @throws {MxtokError} `usage`, where one of them is empty.
+   */
+  protected async loginFromFlags(flags: {
+    user?: string | undefined;
+    'password-stdin'?: boolean;
+  }): Promise<{user: string; password: string} | undefined> {
+    const {user} = flags;
+    if (user?.trim() === '') throw usageError('--user cannot be empty');
+    if (user === undefined || !flags['password-stdin']) return undefined;
+    const password = await this.secret('Password:', '--password-stdin');
+    if (password === '') throw usageError('the password is empty');
+    return {user, password};
+  }
+
   /** A secret from a pipe; from a person, where standard input is their terminal. */
   protected async secret(question: string, flag: string): Promise<string> {
     if (!process.stdin.isTTY) {

@@ -3,6 +3,7 @@ import {MxtokCommand} from './command.ts';
 import type {Connection} from './connection.ts';
 import {errorToJson, MxtokError} from './errors.ts';
 import type {TokenOutcome} from './operations/batch.ts';
+import {jsonLine} from './output/json.ts';
 import {renderRecordFields, renderRecords, renderRecordTable, type TableStyle} from './output/tokens.ts';
 import type {TokenField, TokenRecord} from './token-record.ts';
 
@@ -81,7 +82,7 @@ export abstract class TokenCommand extends MxtokCommand {
       outcome.ok ? outcome.value : {token, error: errorToJson(outcome.error)},
     );
     if (this.format === 'json') await this.writeJson(items);
-    else await this.write(items.map((item) => `${JSON.stringify(item)}\n`));
+    else await this.write(items.map((item) => `${jsonLine(item)}\n`));
   }
 
   /** @throws {MxtokError} the error of the only token, or `some_failed` after each failure has been told. */

@@ -7,7 +7,8 @@ import {parseISO} from 'date-fns/parseISO';
 import {sub} from 'date-fns/sub';
 
 import {usageError} from './errors.ts';
-import {MAX_EXPIRY_TIME, quote} from './registration-token.ts';
+import {quote} from './quote.ts';
+import {MAX_EXPIRY_TIME} from './registration-token.ts';
 
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
@@ -40,6 +41,8 @@ export function parseDuration(input: string, flag: string): Duration {
   const duration = readDuration(input);
   if (!duration)
     throw usageError(`${flag} ${quote(input)} is not a duration like 90m, 12h, 7d, 2w, 3mo or 1y`);
+  if (Number.isNaN(addDuration(Date.now(), duration)))
+    throw usageError(`${flag} ${quote(input)} is too long: no calendar goes that far`);
   return duration;
 }
 
@@ -65,7 +68,8 @@ export function subtractDuration(from: number, {ms, months, years}: Duration): n
   return months || years ? sub(from, {months, years}).getTime() - ms : from - ms;
 }
 
-const ISO = /^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?)(Z|[+-]\d{2}:?\d{2})?)?$/i;
+const ISO =
+  /^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?)(Z|[+-](?:[01]\d|2[0-3]):?[0-5]\d)?)?$/i;
 
 /**
  * @returns Unix milliseconds of an ISO 8601 date or date-time; a date alone is its first millisecond, or its last
@@ -75,13 +79,15 @@ function readInstant(input: string, flag: string, endOfDay: boolean): number | u
   const parts = ISO.exec(input);
   if (!parts) return undefined;
   const [, date = '', clock, zone = ''] = parts;
-  const text = clock
-    ? `${date}T${clock}${zone.toUpperCase()}`
-    : `${date}T${endOfDay ? '23:59:59.999' : '00:00:00.000'}`;
-  const time = parseISO(text);
+  const time = parseISO(`${date}T${clock ?? '00:00'}${zone.toUpperCase()}`);
   if (Number.isNaN(time.getTime()))
     throw usageError(`${flag} ${quote(input)}: there is no such date or time`);
-  if (clock && !zone && clock.slice(0, 5) !== localClock(time)) {
+  if (!clock && endOfDay) {
+    // The moment before the next day: where the clocks go back at midnight, 23:59 comes twice.
+    return new Date(time.getFullYear(), time.getMonth(), time.getDate() + 1).getTime() - 1;
+  }
+
+  if (clock && !zone && clock.slice(0, 5).replace('24:', '00:') !== localClock(time)) {
     throw usageError(
       `${flag} ${quote(input)} does not exist in time zone ${localZone()}: the clocks skip it that day`,
       'Give another time, or one with its zone, like 2027-03-28T02:30Z.',

@@ -72,6 +72,8 @@ export default class ServerAdd extends ServerCommand {
     );
     if (this.profiles.has(name)) throw profileExists(name);
     this.server = name;
+    // What is wrong with what was given is told before anything is sent.
+    const given = (await this.loginFromFlags(flags)) ?? (await this.credentialFromFlags(flags));
     const validUrl = complaint((value) => parseAddress(value, allowHttp));
     const input = flags.url ?? (await prompter?.input('URL or server name:', validUrl)) ?? '';
     // A name that cannot be looked up, or leads to something else, is told before anybody types a password.
@@ -86,9 +88,9 @@ export default class ServerAdd extends ServerCommand {
     if (verify) await this.checkSoftware(base);
 
     const credential =
-      (await this.credentialFromFlags(flags)) ??
-      (flags.user !== undefined
-        ? {user: flags.user, password: await this.secret('Password:', '--password-stdin')}
+      given ??
+      (prompter && flags.user !== undefined
+        ? await this.askForPassword(prompter, flags.user)
         : prompter && verify
           ? await this.askForCredential(prompter)
           : {});

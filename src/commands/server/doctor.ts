@@ -1,7 +1,7 @@
 import {Args, Flags} from '@oclif/core';
 
 import {chooseTarget, resolveUrl, type Target} from '../../lib/connection.ts';
-import {MxtokError} from '../../lib/errors.ts';
+import {MxtokError, usageError} from '../../lib/errors.ts';
 import {examine, type Finding} from '../../lib/operations/doctor.ts';
 import {sanitise} from '../../lib/output/sanitise.ts';
 import {ServerCommand} from '../../lib/server-command.ts';
@@ -35,6 +35,8 @@ export default class ServerDoctor extends ServerCommand {
 
   async run(): Promise<void> {
     const {args, flags} = await this.parseInput(ServerDoctor);
+    if (args.name !== undefined && flags.url !== undefined)
+      throw usageError('NAME and --url name two servers', 'Give one of them.');
     const environment = this.environment();
     let target: Target;
     if (flags.url === undefined) {

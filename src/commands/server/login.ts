@@ -36,11 +36,8 @@ export default class ServerLogin extends ServerCommand {
     }
 
     const credential =
-      flags.user !== undefined && flags['password-stdin']
-        ? {user: flags.user, password: await this.secret('Password:', '--password-stdin')}
-        : prompter && (await this.askForPassword(prompter, flags.user));
+      (await this.loginFromFlags(flags)) ?? (prompter && (await this.askForPassword(prompter, flags.user)));
     if (!credential) return;
-    if (credential.password === '') throw usageError('the password is empty');
 
     const {profile, verified} = await this.withCredential(name, before, credential, true);
     await this.profiles.update(name, () => profile);

@@ -48,6 +48,8 @@ export default class ServerUpdate extends ServerCommand {
       throw usageError('there is nothing to change', 'See mxtok server update --help.');
     }
 
+    // What is wrong with what was given is told before anything is sent.
+    const newCredential = await this.credentialFromFlags(flags);
     const changed: Profile = {
       ...before,
       ...(caFile !== undefined && {ca_file: caFile}),
@@ -59,7 +61,7 @@ export default class ServerUpdate extends ServerCommand {
       if (!given && !flags['keep-access-token']) await this.confirmNewHost(before, changed);
     }
 
-    const credential = (await this.credentialFromFlags(flags)) ?? {
+    const credential = newCredential ?? {
       ...(before.access_token !== undefined && {access_token: before.access_token}),
       ...(before.access_token_file !== undefined && {access_token_file: before.access_token_file}),
       ...(before.access_token_command !== undefined && {access_token_command: before.access_token_command}),

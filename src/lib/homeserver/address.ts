@@ -1,6 +1,6 @@
 /** Where a homeserver is: base URLs, Unix sockets, and which of them may see an access token. */
 import {usageError} from '../errors.ts';
-import {quote} from '../registration-token.ts';
+import {quote} from '../quote.ts';
 
 /** The path of a `unix:PATH` address; `undefined` for any other. */
 export function socketPathOf(address: string): string | undefined {

@@ -5,18 +5,17 @@ import {MxtokError} from '../errors.ts';
 import {matrixError, readMatrixError, shapeError} from './errors.ts';
 import type {HttpClient} from './http.ts';
 
-const Versions = z.object({versions: z.array(z.string())});
-const WhoAmI = z.object({user_id: z.string()});
-const Login = z.object({user_id: z.string(), access_token: z.string()});
-const Validity = z.object({valid: z.boolean()});
-const Flows = z.object({flows: z.array(z.object({stages: z.array(z.string())}))});
-const ServerVersion = z.object({server_version: z.string()});
-const FederationVersion = z.object({server: z.object({name: z.string(), version: z.optional(z.string())})});
+// Schemas stand where they are used: one that is not is not built, which takes as long as to send a request.
 
+function read<T extends z.core.$ZodType>(schema: T, body: unknown): z.output<T> | undefined {
+  return z.safeParse(schema, body).data;
+}
+
+/** @throws {MxtokError} `not_matrix` */
 function parse<T extends z.core.$ZodType>(schema: T, body: unknown, what: string): z.output<T> {
-  const parsed = z.safeParse(schema, body);
-  if (!parsed.success) throw shapeError(what);
-  return parsed.data;
+  const parsed = read(schema, body);
+  if (parsed === undefined) throw shapeError(what);
+  return parsed;
 }
 
 /** `GET /_matrix/client/versions`: that there is a homeserver at all. @returns the versions it speaks. */
@@ -30,7 +29,7 @@ export async function getVersions(http: HttpClient): Promise<string[]> {
     });
   }
 
-  return parse(Versions, body, 'of /_matrix/client/versions').versions;
+  return parse(z.object({versions: z.array(z.string())}), body, 'of /_matrix/client/versions').versions;
 }
 
 /** A Matrix user id: `@localpart:server_name`, at most 255 bytes (appendices, "User identifiers"). */
@@ -45,7 +44,7 @@ export function serverNameOf(userId: string): string | undefined {
 export async function whoAmI(http: HttpClient, accessToken: string): Promise<string> {
   const {status, body} = await http.request('GET', '/_matrix/client/v3/account/whoami', {accessToken});
   if (status !== 200) throw matrixError(status, body);
-  return parse(WhoAmI, body, 'of whoami').user_id;
+  return parse(z.object({user_id: z.string()}), body, 'of whoami').user_id;
 }
 
 export interface Session {
@@ -82,7 +81,7 @@ export async function logIn(http: HttpClient, user: string, password: string): P
   }
 
   if (status !== 200) throw matrixError(status, body);
-  const session = parse(Login, body, 'of login');
+  const session = parse(z.object({user_id: z.string(), access_token: z.string()}), body, 'of login');
   return {userId: session.user_id, accessToken: session.access_token};
 }
 
@@ -123,7 +122,7 @@ export async function checkValidity(http: HttpClient, token: string, patience?: 
   }
 
   if (status !== 200) throw matrixError(status, body);
-  const {valid} = parse(Validity, body, 'of the validity check');
+  const {valid} = parse(z.object({valid: z.boolean()}), body, 'of the validity check');
   return {accepted: valid, reason: valid ? 'valid' : 'invalid'};
 }
 
@@ -142,7 +141,11 @@ export async function registrationMode(http: HttpClient): Promise<RegistrationMo
   if (status === 403) return 'disabled';
   if (status === 404) return 'elsewhere';
   if (status !== 401) throw matrixError(status, body);
-  const {flows} = parse(Flows, body, 'of register');
+  const {flows} = parse(
+    z.object({flows: z.array(z.object({stages: z.array(z.string())}))}),
+    body,
+    'of register',
+  );
   const required = flows.every(({stages}) => stages.includes('m.login.registration_token'));
   return required ? 'token_required' : 'open';
 }
@@ -152,14 +155,17 @@ export async function synapseVersion(http: HttpClient): Promise<string | undefin
   return probe(
     http,
     '/_synapse/admin/v1/server_version',
-    (body) => ServerVersion.safeParse(body).data?.server_version,
+    (body) => read(z.object({server_version: z.string()}), body)?.server_version,
   );
 }
 
 /** `GET /_matrix/federation/v1/version`, for a name where the admin API gives none: `Dendrite 0.15.2`. */
 export async function federationVersion(http: HttpClient): Promise<string | undefined> {
   return probe(http, '/_matrix/federation/v1/version', (body) => {
-    const server = FederationVersion.safeParse(body).data?.server;
+    const server = read(
+      z.object({server: z.object({name: z.string(), version: z.optional(z.string())})}),
+      body,
+    )?.server;
     return server && [server.name, server.version].filter(Boolean).join(' ');
   });
 }

@@ -5,8 +5,6 @@ import {MxtokError} from '../errors.ts';
 import {parseAddress} from './address.ts';
 import {HttpClient, type HttpOptions} from './http.ts';
 
-const WellKnown = z.object({'m.homeserver': z.object({base_url: z.string()})});
-
 /**
  * Ask `https://NAME/.well-known/matrix/client`. Where there is none, the name itself is the host to try.
  * @returns a base URL. @throws {MxtokError} `unreachable`, `tls`, `timeout`, `not_matrix`
@@ -32,7 +30,7 @@ export async function lookUpBaseUrl(
     http.close();
   }
 
-  const parsed = WellKnown.safeParse(body);
+  const parsed = z.object({'m.homeserver': z.object({base_url: z.string()})}).safeParse(body);
   if (!parsed.success) {
     throw new MxtokError('not_matrix', `${host}/.well-known/matrix/client names no homeserver`, {
       hint: 'Give the base URL itself: --url https://matrix.example.org',

@@ -5,12 +5,6 @@ import {type ErrorCode, MxtokError} from '../errors.ts';
 import {socketPathOf} from './address.ts';
 import {ISSUER_UNKNOWN} from './tls.ts';
 
-const MatrixErrorBody = z.object({
-  errcode: z.string(),
-  error: z._default(z.string(), ''),
-  soft_logout: z.optional(z.boolean()),
-});
-
 /** The standard error response of the Matrix specification (client-server API, section 2). */
 export interface MatrixError {
   errcode: string;
@@ -19,7 +13,12 @@ export interface MatrixError {
 }
 
 export function readMatrixError(body: unknown): MatrixError | undefined {
-  const parsed = MatrixErrorBody.safeParse(body);
+  const schema = z.object({
+    errcode: z.string(),
+    error: z._default(z.string(), ''),
+    soft_logout: z.optional(z.boolean()),
+  });
+  const parsed = schema.safeParse(body);
   return parsed.success ? parsed.data : undefined;
 }
 

@@ -236,6 +236,9 @@ export class HttpClient {
 
   #explain(error: unknown): MxtokError {
     if (error instanceof MxtokError) return error;
+    // What a hook throws comes wrapped in an error of got's.
+    const {cause} = error as {cause?: unknown};
+    if (cause instanceof MxtokError) return cause;
     if (this.#options.signal?.aborted) return interruptedError();
     return describeNetworkError(error, this.baseUrl, this.#options.timeout);
   }

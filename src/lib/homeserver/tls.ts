@@ -3,7 +3,7 @@ import {readFile} from 'node:fs/promises';
 import * as tls from 'node:tls';
 
 import {MxtokError} from '../errors.ts';
-import {quote} from '../registration-token.ts';
+import {quote} from '../quote.ts';
 
 /** OpenSSL's words for "signed by somebody I do not know". */
 export const ISSUER_UNKNOWN = new Set([

@@ -6,7 +6,7 @@ import {getVersions, logIn, logOut, serverNameOf, type Session, whoAmI} from '..
 import type {HttpClient} from '../homeserver/http.ts';
 import {identifySoftware, whyUnsupported} from '../homeserver/software.ts';
 import {Synapse} from '../homeserver/synapse.ts';
-import {quote} from '../registration-token.ts';
+import {quote} from '../quote.ts';
 import {AuditLog} from '../store/audit.ts';
 import type {Profile} from '../store/profiles.ts';
 

@@ -23,11 +23,13 @@ import {createInterface} from 'node:readline';
 import * as z from 'zod/mini';
 
 import type {MxtokError} from '../errors.ts';
+import {escapeControls} from '../output/sanitise.ts';
 import {fingerprint, maskToken} from '../registration-token.ts';
 import {
   checkPrivateFile,
   describeFileError,
   ensurePrivateDirectory,
+  followLink,
   readPrivateFile,
   type Warn,
 } from './files.ts';
@@ -35,35 +37,39 @@ import {
 /** Limits, counts, label and note of a token, without the token itself. */
 export type AuditState = Record<string, string | number | boolean | null>;
 
-const AuditEntrySchema = z.looseObject({
-  version: z.literal(1),
-  /** ISO 8601, UTC, by the local clock. */
-  time: z.string(),
-  /** The same for `started` and `finished`. */
-  id: z.string(),
-  phase: z.enum(['started', 'finished']),
-  /** The profile's name; `null` without one. */
-  server: z.nullable(z.string()),
-  server_name: z.string(),
-  /** The Matrix user whose access token was used. */
-  actor: z.nullable(z.string()),
-  os_user: z.string(),
-  operation: z.string(),
-  /** Masked. */
-  token: z.nullable(z.string()),
-  /** SHA-256 of the token, hex. */
-  fingerprint: z.nullable(z.string()),
-  before: z.optional(z.record(z.string(), z.unknown())),
-  after: z.optional(z.record(z.string(), z.unknown())),
-  /** `unknown`: the homeserver may or may not have done it. */
-  outcome: z.optional(z.enum(['ok', 'failed', 'unknown'])),
-  /** Codes only: a message may name the token. */
-  error: z.optional(
-    z.object({code: z.string(), errcode: z.optional(z.string()), status: z.optional(z.number())}),
-  ),
-});
+// Made when a line is first read: most runs read none.
+const makeEntrySchema = () =>
+  z.looseObject({
+    version: z.literal(1),
+    /** ISO 8601, UTC, by the local clock. */
+    time: z.string(),
+    /** The same for `started` and `finished`. */
+    id: z.string(),
+    phase: z.enum(['started', 'finished']),
+    /** The profile's name; `null` without one. */
+    server: z.nullable(z.string()),
+    server_name: z.string(),
+    /** The Matrix user whose access token was used. */
+    actor: z.nullable(z.string()),
+    os_user: z.string(),
+    operation: z.string(),
+    /** Masked. */
+    token: z.nullable(z.string()),
+    /** SHA-256 of the token, hex. */
+    fingerprint: z.nullable(z.string()),
+    before: z.optional(z.record(z.string(), z.unknown())),
+    after: z.optional(z.record(z.string(), z.unknown())),
+    /** `unknown`: the homeserver may or may not have done it. */
+    outcome: z.optional(z.enum(['ok', 'failed', 'unknown'])),
+    /** Codes only: a message may name the token. */
+    error: z.optional(
+      z.object({code: z.string(), errcode: z.optional(z.string()), status: z.optional(z.number())}),
+    ),
+  });
 
-export type AuditEntry = z.output<typeof AuditEntrySchema>;
+let entrySchema: ReturnType<typeof makeEntrySchema> | undefined;
+
+export type AuditEntry = z.output<ReturnType<typeof makeEntrySchema>>;
 
 /** Who does what where; the same for all entries of a run. */
 export interface AuditContext {
@@ -154,11 +160,15 @@ export class AuditLog {
 
   /** Add lines; those that come while a write is under way go together into the next one. */
   append(entries: readonly AuditEntry[]): Promise<void> {
+    if (entries.length === 0) return Promise.resolve();
     this.#queue = this.#queue.concat(entries);
     if (!this.#scheduled) {
       const flush = this.#last.then(() => {
         this.#scheduled = undefined;
-        return this.#flush();
+        // Taken now, so that each of them shares the fate of the very write that its caller waits for.
+        const queue = this.#queue;
+        this.#queue = [];
+        return this.#flush(queue);
       });
       this.#scheduled = flush;
       this.#last = flush.catch(() => undefined);
@@ -167,15 +177,13 @@ export class AuditLog {
     return this.#scheduled;
   }
 
-  async #flush(): Promise<void> {
+  async #flush(entries: readonly AuditEntry[]): Promise<void> {
     ensurePrivateDirectory(dirname(this.path));
     const {withLock} = await import('./lock.ts');
-    await withLock(this.path, () => {
-      const entries = this.#queue;
-      this.#queue = [];
+    await withLock(followLink(this.path), () => {
       checkPrivateFile(this.path, this.#warn);
       try {
-        appendWhole(this.path, entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
+        appendWhole(this.path, entries.map((entry) => `${escapeControls(JSON.stringify(entry))}\n`).join(''));
       } catch (error) {
         throw describeFileError(error, this.path);
       }
@@ -185,17 +193,19 @@ export class AuditLog {
   /** Remove the entries of one homeserver, for `server remove --purge`; lines that cannot be read stay. */
   async purge(serverName: string): Promise<void> {
     if (!existsSync(this.path)) return;
+    const path = followLink(this.path);
     const {withLock} = await import('./lock.ts');
-    await withLock(this.path, () => {
+    await withLock(path, (assertHeld) => {
       const text = readPrivateFile(this.path, this.#warn) ?? '';
       const kept = text
         .split('\n')
         .filter((line) => line !== '' && parseLine(line)?.server_name !== serverName);
-      const staged = `${this.path}.new`;
+      const staged = `${path}.new`;
       try {
         rmSync(staged, {force: true});
         appendWhole(staged, kept.map((line) => `${line}\n`).join(''));
-        renameSync(staged, this.path);
+        assertHeld();
+        renameSync(staged, path);
       } catch (error) {
         rmSync(staged, {force: true});
         throw describeFileError(error, this.path);
@@ -231,7 +241,8 @@ export class AuditLog {
 
 function parseLine(line: string): AuditEntry | undefined {
   try {
-    return AuditEntrySchema.safeParse(JSON.parse(line)).data;
+    entrySchema ??= makeEntrySchema();
+    return entrySchema.safeParse(JSON.parse(line)).data;
   } catch {
     return undefined;
   }

@@ -4,9 +4,11 @@ import {
   closeSync,
   constants,
   fstatSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readFileSync,
+  realpathSync,
   type Stats,
   statSync,
 } from 'node:fs';
@@ -46,14 +48,31 @@ export function checkPrivateFile(path: string, warn: Warn): void {
   inspect(path, warn, () => undefined);
 }
 
+/**
+ * Where a symbolic link leads, so that what is written is the file, and the link stays; any other path as it is.
+ * @throws {MxtokError} `store`, where the link leads nowhere: what it stands for is elsewhere, not absent.
+ */
+export function followLink(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch (error) {
+    if ((error as {code?: string}).code !== 'ENOENT') throw describeFileError(error, path);
+    if (!lstatSync(path, {throwIfNoEntry: false})) return path;
+    throw new MxtokError('store', `${path} is a link to a file that is not there`, {
+      hint: 'Bring back the file (is its disk mounted?), or remove the link.',
+    });
+  }
+}
+
 function inspect<T>(path: string, warn: Warn, read: (fd: number) => T): T | undefined {
   let fd: number;
   try {
     // Not blocking, so that a pipe laid in its place cannot hang us.
     fd = openSync(path, constants.O_RDONLY | (POSIX ? constants.O_NONBLOCK : 0));
   } catch (error) {
-    if ((error as {code?: string}).code === 'ENOENT') return undefined;
-    throw describeFileError(error, path);
+    if ((error as {code?: string}).code !== 'ENOENT') throw describeFileError(error, path);
+    followLink(path);
+    return undefined;
   }
 
   try {

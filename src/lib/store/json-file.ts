@@ -5,7 +5,8 @@ import {basename, dirname, join} from 'node:path';
 import * as z from 'zod/mini';
 
 import {MxtokError} from '../errors.ts';
-import {describeFileError, ensurePrivateDirectory, readPrivateFile, type Warn} from './files.ts';
+import {describeFileError, ensurePrivateDirectory, followLink, readPrivateFile, type Warn} from './files.ts';
+import type {AssertHeld} from './lock.ts';
 
 /** The version that this release writes, and the newest it can read. */
 const VERSION = 1;
@@ -64,10 +65,11 @@ export class JsonFile<T extends {version: number}> {
    */
   async update(change: (data: T) => false | undefined): Promise<T> {
     ensurePrivateDirectory(dirname(this.path));
+    const path = followLink(this.path);
     const {withLock} = await import('./lock.ts');
-    return withLock(this.path, async () => {
+    return withLock(path, async (assertHeld) => {
       const data = this.read();
-      if (change(data) !== false) await this.#write(data);
+      if (change(data) !== false) await this.#write(path, data, assertHeld);
       return data;
     });
   }
@@ -75,9 +77,16 @@ export class JsonFile<T extends {version: number}> {
   /** Remove the file, broken or not. */
   async remove(): Promise<void> {
     if (!existsSync(this.path)) return;
+    const path = followLink(this.path);
     const {withLock} = await import('./lock.ts');
-    await withLock(this.path, () => {
-      rmSync(this.path, {force: true});
+    await withLock(path, () => {
+      try {
+        removeLeftovers(path);
+        rmSync(path, {force: true});
+        rmSync(this.path, {force: true});
+      } catch (error) {
+        throw describeFileError(error, this.path);
+      }
     });
   }
 
@@ -85,13 +94,13 @@ export class JsonFile<T extends {version: number}> {
    * Conf writes beside the file; what it wrote takes the file's place only when every byte of it is on the disk.
    * (Conf's own atomic write does not see when a full disk takes a part of the bytes and reports no error.)
    */
-  async #write(data: T): Promise<void> {
+  async #write(path: string, data: T, assertHeld: AssertHeld): Promise<void> {
     const {default: Conf} = await import('conf');
-    const directory = dirname(this.path);
-    const staged = `${this.path}.new`;
+    const directory = dirname(path);
+    const staged = `${path}.new`;
     let text = '';
     try {
-      this.#removeLeftovers(directory);
+      removeLeftovers(path);
       const conf = new Conf<Record<string, unknown>>({
         cwd: directory,
         configName: basename(staged),
@@ -105,7 +114,8 @@ export class JsonFile<T extends {version: number}> {
         throw Object.assign(new Error('short write'), {code: 'ENOSPC'});
       }
 
-      renameSync(staged, this.path);
+      assertHeld();
+      renameSync(staged, path);
       flushDirectory(directory);
     } catch (error) {
       rmSync(staged, {force: true});
@@ -113,18 +123,19 @@ export class JsonFile<T extends {version: number}> {
     }
   }
 
-  /** What processes that were killed while writing have left. The lock is ours, so nobody is writing now. */
-  #removeLeftovers(directory: string): void {
-    const prefix = `${basename(this.path)}.new`;
-    for (const name of readdirSync(directory)) {
-      if (name.startsWith(prefix)) rmSync(join(directory, name), {force: true});
-    }
-  }
-
   #broken(what: string): MxtokError {
     return new MxtokError('store', `${this.path} is broken: ${what}`, {
       hint: 'It is left as it is. Repair it or put it right from a backup; moved away, mxtok starts with an empty one.',
     });
+  }
+}
+
+/** What processes that were killed while writing have left. The lock is ours, so nobody is writing now. */
+function removeLeftovers(path: string): void {
+  const directory = dirname(path);
+  const prefix = `${basename(path)}.new`;
+  for (const name of readdirSync(directory)) {
+    if (name.startsWith(prefix)) rmSync(join(directory, name), {force: true});
   }
 }
 

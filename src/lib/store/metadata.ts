@@ -6,7 +6,7 @@ import * as z from 'zod/mini';
 import type {Warn} from './files.ts';
 import {JsonFile} from './json-file.ts';
 
-const DisabledSchema = z.object({
+const DisabledSchema = z.looseObject({
   /** The limits before, in the homeserver's own terms. */
   uses_allowed: z.nullable(z.int()),
   expiry_time: z.nullable(z.int()),

@@ -4,7 +4,7 @@ import {join} from 'node:path';
 import * as z from 'zod/mini';
 
 import {MxtokError, usageError} from '../errors.ts';
-import {quote} from '../registration-token.ts';
+import {quote} from '../quote.ts';
 import {JsonFile} from './json-file.ts';
 import type {Warn} from './files.ts';
 
@@ -74,7 +74,7 @@ export class ProfileStore {
   /** @throws {MxtokError} `no_such_server` */
   get(name: string): Profile {
     const {servers} = this.#file.read();
-    return servers[name] ?? missing(name, Object.keys(servers));
+    return find(servers, name);
   }
 
   has(name: string): boolean {
@@ -102,7 +102,7 @@ export class ProfileStore {
       );
     }
 
-    return {name, profile: servers[name] ?? missing(name, names)};
+    return {name, profile: find(servers, name)};
   }
 
   /** Save a new profile; the first one becomes the default. @throws {MxtokError} `already_exists` */
@@ -122,7 +122,7 @@ export class ProfileStore {
   async update(name: string, change: (profile: Profile) => Profile): Promise<Profile> {
     let changed: Profile | undefined;
     await this.#file.update((config) => {
-      changed = change(config.servers[name] ?? missing(name, Object.keys(config.servers)));
+      changed = change(find(config.servers, name));
       config.servers[name] = changed;
       return undefined;
     });
@@ -133,7 +133,7 @@ export class ProfileStore {
   async remove(name: string): Promise<Profile> {
     let removed: Profile | undefined;
     await this.#file.update((config) => {
-      removed = config.servers[name] ?? missing(name, Object.keys(config.servers));
+      removed = find(config.servers, name);
       config.servers = Object.fromEntries(Object.entries(config.servers).filter(([other]) => other !== name));
       if (config.default_server === name) delete config.default_server;
       return undefined;
@@ -144,7 +144,7 @@ export class ProfileStore {
   /** @throws {MxtokError} `no_such_server` */
   async setDefault(name: string): Promise<void> {
     await this.#file.update((config) => {
-      if (!Object.hasOwn(config.servers, name)) missing(name, Object.keys(config.servers));
+      find(config.servers, name);
       config.default_server = name;
       return undefined;
     });
@@ -158,7 +158,11 @@ export function profileExists(name: string): MxtokError {
   });
 }
 
-function missing(name: string, known: string[]): never {
+/** What every object has (`constructor`) is no profile. @throws {MxtokError} `no_such_server` */
+function find(servers: Record<string, Profile>, name: string): Profile {
+  const profile = Object.hasOwn(servers, name) ? servers[name] : undefined;
+  if (profile) return profile;
+  const known = Object.keys(servers);
   throw new MxtokError('no_such_server', `there is no server profile ${quote(name)}`, {
     hint: known.length > 0 ? `Known: ${known.sort().join(', ')}` : 'Add one: mxtok server add NAME --url URL',
   });

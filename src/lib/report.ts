@@ -1,0 +1,75 @@
+/** Telling an error: one message on stderr, as text or as JSON, and the exit code that goes with it. */
+import {stripVTControlCharacters} from 'node:util';
+
+import {Errors} from '@oclif/core';
+
+import {errorToJson, type MxtokError, toMxtokError, usageError} from './errors.ts';
+import {jsonObject} from './output/json.ts';
+import {sanitise} from './output/sanitise.ts';
+import {quote} from './quote.ts';
+
+/**
+ * Tell an error on stderr, as text or as JSON.
+ * @param argv tells the form, for the flags may be what is wrong.
+ * @param server the profile it is about: takes the place of NAME in hints.
+ * @returns the exit code.
+ */
+export function reportError(thrown: unknown, argv: readonly string[], server?: string): number {
+  // oclif's way to end early, used by --help.
+  if (thrown instanceof Errors.ExitError) return thrown.oclif.exit ?? 0;
+  const error = thrown instanceof Errors.CLIError ? fromParser(thrown) : toMxtokError(thrown);
+  if (error.code !== 'usage') error.server ??= server;
+  const hint =
+    error.server === undefined
+      ? error.hint
+      : error.hint?.replace(/(mxtok server \w+) NAME\b/, `$1 ${error.server}`);
+  const flags = argv.includes('--') ? argv.slice(0, argv.indexOf('--')) : argv;
+  const output =
+    flags.find((_, index) => flags[index - 1] === '--output') ??
+    flags.find((flag) => flag.startsWith('--output='))?.slice(9);
+  if (flags.includes('--json') || output === 'json' || output === 'ndjson') {
+    process.stderr.write(jsonObject({error: {...errorToJson(error), ...(hint !== undefined && {hint})}}));
+  } else if (error.code === 'interrupted') {
+    process.stderr.write(`\n${error.message}${hint ? `: ${hint}` : ''}\n`);
+  } else {
+    const where = error.server === undefined ? '' : `${error.server}: `;
+    process.stderr.write(`error: ${sanitise(where + error.message)}\n`);
+    if (hint !== undefined) process.stderr.write(`hint: ${sanitise(hint)}\n`);
+  }
+
+  if (flags.includes('--debug')) {
+    const origin = error.cause instanceof Error ? error.cause : error;
+    process.stderr.write(`debug: ${origin.stack ?? String(origin)}\n`);
+  }
+
+  return error.exitCode;
+}
+
+/** The parser's complaints in our words, and with a way out for tokens that look like flags. */
+function fromParser(error: Errors.CLIError): MxtokError {
+  const {flags, args} = error as {flags?: unknown[]; args?: unknown[]};
+  if (error.constructor.name === 'NonExistentFlagsError' && typeof flags?.[0] === 'string')
+    return unknownFlag(flags[0]);
+  if (error.constructor.name === 'RequiredArgsError' && args) {
+    const names = args.map((arg) => (arg as {name: string}).name.toUpperCase());
+    return usageError(`${names.join(' and ')} ${names.length === 1 ? 'is' : 'are'} missing`, 'See --help.');
+  }
+
+  const lines = stripVTControlCharacters(error.message)
+    .replace(/^The following errors? occurred:/, '')
+    .replace(/See more help with --help$/, '')
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+  return usageError(
+    lines.map((line) => line.charAt(0).toLowerCase() + line.slice(1)).join('; '),
+    'See --help.',
+  );
+}
+
+export function unknownFlag(flag: string): MxtokError {
+  return usageError(
+    `there is no flag ${quote(flag)}`,
+    'See --help. A token that begins with "-" goes after "--": mxtok show -- -abc',
+  );
+}
