@@ -18,7 +18,10 @@ export default tseslint.config(
     },
   },
   {
-    files: ['bin/*.js', '*.js'],
-    languageOptions: {globals: {process: 'readonly', URL: 'readonly'}},
+    files: ['bin/*.js'],
+    languageOptions: {
+      sourceType: 'commonjs',
+      globals: {process: 'readonly', require: 'readonly', __dirname: 'readonly'},
+    },
   },
 );

@@ -109,7 +109,12 @@ const inputs = Object.keys(main.metafile.inputs);
 for (const [file, name] of vendored) {
   const vendor = await esbuild.build({
     ...options,
-    stdin: {contents: `module.exports = require(${JSON.stringify(name)});`, resolveDir: root},
+    // As Node gives a CommonJS module to an import: the default export is the module itself.
+    stdin: {
+      contents: `const it = require(${JSON.stringify(name)});
+module.exports = it.__esModule && it.default ? Object.assign(it.default, it) : it;`,
+      resolveDir: root,
+    },
     outfile: join(building, file),
     plugins: [leaveOut],
   });

@@ -4,7 +4,7 @@ import {join} from 'node:path';
 
 import {Config, run} from '@oclif/core';
 
-import {reportError} from './lib/report.ts';
+import {reportError, unexpectedArgument} from './lib/report.ts';
 import {usageError} from './lib/errors.ts';
 import {listenForInterrupts} from './lib/interrupt.ts';
 import {quote} from './lib/quote.ts';
@@ -61,7 +61,7 @@ async function checkCommand(config: Config, argv: readonly string[]): Promise<vo
   if (!command) throw await unknownCommandError(config, words.join(' '));
   const next = argv[words.length];
   if (next !== undefined && !next.startsWith('-') && Object.keys(command.args).length === 0) {
-    throw usageError(`unexpected argument ${quote(next)}`, 'See --help.');
+    throw unexpectedArgument(next);
   }
 }
 
@@ -73,6 +73,8 @@ async function unknownCommandError(config: Config, words: string): Promise<Error
   const names = config.commandIDs.map((id) => id.replaceAll(':', ' '));
   const near = closest(words, names);
   const hint =
-    distance(words, near) <= 3 ? `Did you mean: mxtok ${near}` : 'See which there are: mxtok --help';
+    distance(words, near) <= Math.min(3, words.length / 2)
+      ? `Did you mean: mxtok ${near}`
+      : 'See which there are: mxtok --help';
   return usageError(`there is no command ${quote(words)}`, hint);
 }

@@ -12,7 +12,7 @@ import {parseDuration} from '../lib/when.ts';
 export default class List extends TokenCommand {
   static override summary = 'List registration tokens with their status.';
   static override description =
-    'Filters combine: all that are given must hold. On a pipe: tab-separated, all columns, no header, times in UTC.';
+    'Filters combine: all that are given must hold. On a pipe: tab-separated, all columns, no header, times in UTC. In the table, USES 2+1/5 is two registrations and one under way, of five.';
 
   static override examples = [
     '<%= config.bin %> list',

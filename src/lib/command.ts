@@ -86,6 +86,11 @@ export abstract class MxtokCommand extends Command {
     return this.globals.output ?? (process.stdout.isTTY ? 'table' : 'tsv');
   }
 
+  /** Of the terminal, in characters; a table on a pipe (--output table) is as wide as it needs to be. */
+  protected get tableWidth(): number {
+    return process.stdout.isTTY ? process.stdout.columns || 80 : Number.POSITIVE_INFINITY;
+  }
+
   /** Parse, and take note of the flags that all commands have. */
   protected async parseInput<
     F extends Interfaces.OutputFlags<Interfaces.FlagInput>,
@@ -101,10 +106,14 @@ export abstract class MxtokCommand extends Command {
   /** The parser takes `-5…` for a number and so for an argument; here it is an unknown flag like any other. */
   private rejectMisplacedFlags(): void {
     const end = this.argv.indexOf('--');
-    const numeric = this.argv.slice(0, end === -1 ? undefined : end).find((word, index) => {
-      const flagBefore = this.argv[index - 1]?.startsWith('-') ?? false;
-      return /^-\d/.test(word) && !flagBefore;
-    });
+    const flags = Object.entries({...this.ctor.baseFlags, ...this.ctor.flags});
+    const takesValue = (word: string | undefined): boolean =>
+      flags.some(
+        ([name, {char, type}]) => type === 'option' && (word === `--${name}` || word === `-${char}`),
+      );
+    const numeric = this.argv
+      .slice(0, end === -1 ? undefined : end)
+      .find((word, index) => /^-\d/.test(word) && !takesValue(this.argv[index - 1]));
     if (numeric !== undefined) throw unknownFlag(numeric);
   }
 
@@ -219,8 +228,9 @@ export abstract class MxtokCommand extends Command {
       ]);
       const columns = fields.map((field) => ({header: field.replaceAll('_', ' ').toUpperCase()}));
       const cells = rows.map((row) => cellsOf(row).map((cell) => ({text: tableText(cell)})));
-      const width = process.stdout.columns || 80;
-      await this.write(renderTable(columns, cells, width, coloursFor('stdout', !this.globals['no-color'])));
+      await this.write(
+        renderTable(columns, cells, this.tableWidth, coloursFor('stdout', !this.globals['no-color'])),
+      );
     }
   }
 

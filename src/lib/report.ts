@@ -55,16 +55,24 @@ function fromParser(error: Errors.CLIError): MxtokError {
     return usageError(`${names.join(' and ')} ${names.length === 1 ? 'is' : 'are'} missing`, 'See --help.');
   }
 
+  if (error.constructor.name === 'UnexpectedArgsError' && typeof args?.[0] === 'string')
+    return unexpectedArgument(args[0]);
+
   const lines = stripVTControlCharacters(error.message)
     .replace(/^The following errors? occurred:/, '')
     .replace(/See more help with --help$/, '')
     .split('\n')
     .map((line) => line.trim())
+    .map((line) => line.replace(/^All of the following must be provided when using (\S+): /, '$1 needs '))
     .filter((line) => line !== '');
   return usageError(
     lines.map((line) => line.charAt(0).toLowerCase() + line.slice(1)).join('; '),
     'See --help.',
   );
+}
+
+export function unexpectedArgument(word: string): MxtokError {
+  return usageError(`unexpected argument ${quote(word)}`, 'See --help.');
 }
 
 export function unknownFlag(flag: string): MxtokError {

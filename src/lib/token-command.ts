@@ -10,7 +10,7 @@ import type {TokenField, TokenRecord} from './token-record.ts';
 export abstract class TokenCommand extends MxtokCommand {
   protected tableStyle(connection: Connection): TableStyle {
     return {
-      width: process.stdout.columns || 80,
+      width: this.tableWidth,
       now: connection.homeserver.clock.now(),
       color: !this.globals['no-color'],
     };

@@ -5,17 +5,6 @@ import {csvLine, tsvLine} from './delimited.ts';
 import {jsonArray, jsonLine} from './json.ts';
 import type {TableCell, TableColumn} from './table.ts';
 
-/** What a person sees of a list unless told otherwise. */
-const TABLE_FIELDS: readonly TokenField[] = [
-  'token',
-  'status',
-  'uses_allowed',
-  'pending',
-  'completed',
-  'expires_at',
-  'label',
-];
-
 const COLUMNS: Record<TokenField, TableColumn> = {
   server: {header: 'SERVER'},
   token: {header: 'TOKEN'},
@@ -58,23 +47,38 @@ export interface TableStyle {
   color: boolean;
 }
 
-/** The table for a person. Its libraries are loaded here, so that pipes do without. */
+/**
+ * The table for a person. Its libraries are loaded here, so that pipes do without.
+ * @param columns default: what a person wants to see at once, with the three counts in one column.
+ */
 export async function renderRecordTable(
   records: readonly TokenRecord[],
   {width, now, color}: TableStyle,
-  columns: readonly TokenField[] = TABLE_FIELDS,
+  columns?: readonly TokenField[],
 ): Promise<Iterable<string>> {
   const [{renderTable}, {coloursFor}, cell] = await Promise.all([
     import('./table.ts'),
     import('./colour.ts'),
     cellRenderer(now, color, false),
   ]);
+  const fields = columns ?? (['token', 'status', 'uses_allowed', 'expires_at', 'label'] as const);
   return renderTable(
-    columns.map((field) => COLUMNS[field]),
-    records.map((record) => columns.map((field) => cell(record, field))),
+    fields.map((field) => COLUMNS[field]),
+    records.map((record) =>
+      fields.map((field) =>
+        field === 'uses_allowed' && !columns ? {text: compactUses(record)} : cell(record, field),
+      ),
+    ),
     width,
     coloursFor('stdout', color),
   );
+}
+
+/** `2/5`: two of five; `2+1/5`: and one sign-up under way; `2/∞`: of any number. */
+function compactUses({completed, pending, uses_allowed, status, accepted}: TokenRecord): string {
+  const used = pending > 0 ? `${completed}+${pending}` : String(completed);
+  const unlimited = uses_allowed === null || (status === 'disabled' && accepted);
+  return `${used}/${unlimited ? '∞' : uses_allowed}`;
 }
 
 /** All that is known of one token, a line each. */

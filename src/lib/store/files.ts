@@ -125,6 +125,7 @@ const REASONS: Record<string, [string, string]> = {
     'Set MXTOK_CONFIG_DIR and MXTOK_DATA_DIR to directories that can be written.',
   ],
   ENOTDIR: ['a part of the path is not a directory', 'Check MXTOK_CONFIG_DIR and MXTOK_DATA_DIR.'],
+  EEXIST: ['it is a file, not a directory', 'Check MXTOK_CONFIG_DIR and MXTOK_DATA_DIR.'],
   EISDIR: ['it is a directory', 'Check MXTOK_CONFIG_DIR and MXTOK_DATA_DIR.'],
 };
 

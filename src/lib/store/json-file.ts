@@ -133,9 +133,11 @@ export class JsonFile<T extends {version: number}> {
 /** What processes that were killed while writing have left. The lock is ours, so nobody is writing now. */
 function removeLeftovers(path: string): void {
   const directory = dirname(path);
-  const prefix = `${basename(path)}.new`;
+  const staged = `${basename(path)}.new`;
   for (const name of readdirSync(directory)) {
-    if (name.startsWith(prefix)) rmSync(join(directory, name), {force: true});
+    // The second is what conf writes before it renames it. No file of the store has such a name: all end in .json.
+    const left = name === staged || (name.startsWith(`${staged}.tmp-`) && !name.endsWith('.json'));
+    if (left) rmSync(join(directory, name), {force: true});
   }
 }
 
