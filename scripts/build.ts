@@ -74,6 +74,8 @@ const options = {
   supported: {'dynamic-import': false},
   minifySyntax: true,
   minifyWhitespace: true,
+  // Node prints the line that threw, which should not be a screenful.
+  lineLimit: 160,
   legalComments: 'none',
   // Only for projects that run their TypeScript through oclif.
   external: ['typescript'],

@@ -5,7 +5,7 @@ import {join} from 'node:path';
 import {Config, run} from '@oclif/core';
 
 import {reportError, unexpectedArgument} from './lib/report.ts';
-import {usageError} from './lib/errors.ts';
+import {MxtokError, usageError} from './lib/errors.ts';
 import {listenForInterrupts} from './lib/interrupt.ts';
 import {quote} from './lib/quote.ts';
 
@@ -15,10 +15,16 @@ import {quote} from './lib/quote.ts';
  */
 export async function main(root: string, argv: string[], sources?: string): Promise<void> {
   listenForInterrupts();
-  // A reader that has seen enough (head) is no error.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    process.exit(error.code === 'EPIPE' ? 0 : 1);
+  // Before oclif's own listener, which throws. A reader that has seen enough (head) is no error.
+  process.stdout.prependListener('error', ({code = 'unknown error'}: NodeJS.ErrnoException) => {
+    if (code === 'EPIPE') process.exit(0);
+    const error = new MxtokError('unexpected', `standard output cannot be written (${code})`, {
+      hint: 'What was asked for may be done all the same: see mxtok audit.',
+    });
+    process.exit(reportError(error, argv));
   });
+  // Nobody is left to be told.
+  process.stderr.on('error', () => undefined);
   try {
     const pjson = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Config['pjson'];
     // No plugins from the user's directories: what runs with an access token is what was installed.

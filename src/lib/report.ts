@@ -29,8 +29,8 @@ export function reportError(thrown: unknown, argv: readonly string[], server?: s
     flags.find((flag) => flag.startsWith('--output='))?.slice(9);
   if (flags.includes('--json') || output === 'json' || output === 'ndjson') {
     process.stderr.write(jsonObject({error: {...errorToJson(error), ...(hint !== undefined && {hint})}}));
-  } else if (error.code === 'interrupted') {
-    process.stderr.write(`\n${error.message}${hint ? `: ${hint}` : ''}\n`);
+  } else if (error.code === 'interrupted' || error.code === 'declined') {
+    process.stderr.write(`${sanitise(hint === undefined ? error.message : `${error.message}. ${hint}`)}\n`);
   } else {
     const where = error.server === undefined ? '' : `${error.server}: `;
     process.stderr.write(`error: ${sanitise(where + error.message)}\n`);

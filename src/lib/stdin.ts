@@ -1,13 +1,18 @@
 /** Standard input, read to its end. */
-import {usageError} from './errors.ts';
+import {interruptedError, usageError} from './errors.ts';
+import {interruptSignal} from './interrupt.ts';
 
 /** More than any list of tokens, bytes. */
 const MAX_INPUT = 64 * 1024 * 1024;
 
-/** @throws {MxtokError} `usage`, where it has no end in sight. */
+/** @throws {MxtokError} `usage`, where it has no end in sight; `interrupted`. */
 export async function readStdin(): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
+  const stop = (): void => {
+    process.stdin.destroy(interruptedError());
+  };
+  interruptSignal.addEventListener('abort', stop, {once: true});
   for await (const chunk of process.stdin) {
     const bytes = chunk as Buffer;
     size += bytes.length;

@@ -1,8 +1,7 @@
 import {Args, Flags} from '@oclif/core';
 
-import {chooseTarget, resolveUrl, type Target} from '../../lib/connection.ts';
 import {MxtokError, usageError} from '../../lib/errors.ts';
-import {examine, type Finding} from '../../lib/operations/doctor.ts';
+import {examine, type Finding, findSubject} from '../../lib/operations/doctor.ts';
 import {sanitise} from '../../lib/output/sanitise.ts';
 import {ServerCommand} from '../../lib/server-command.ts';
 
@@ -38,36 +37,26 @@ export default class ServerDoctor extends ServerCommand {
     if (args.name !== undefined && flags.url !== undefined)
       throw usageError('NAME and --url name two servers', 'Give one of them.');
     const environment = this.environment();
-    let target: Target;
-    if (flags.url === undefined) {
-      target = chooseTarget(environment, args.name);
-    } else {
-      const url = await resolveUrl(environment, flags.url, flags['allow-http'], flags['ca-file']);
-      target = {
-        server: null,
-        profile: {
-          url,
-          allow_http: flags['allow-http'],
-          ...(flags['ca-file'] !== undefined && {ca_file: flags['ca-file']}),
-        },
-      };
-    }
-
-    this.server = target.server ?? undefined;
+    const subject = await findSubject(environment, {
+      server: args.name,
+      url: flags.url,
+      allowHttp: flags['allow-http'],
+      caFile: flags['ca-file'],
+    });
+    this.server = subject.target?.server ?? undefined;
     const findings: Finding[] = [];
     const show = this.format === 'table' ? await this.finder() : undefined;
-    for await (const finding of examine(
-      environment,
-      target.server ?? target.profile.url,
-      target.profile,
-      flags.url === undefined,
-    )) {
+    for await (const finding of subject.target ? examine(environment, subject.target) : [subject.finding]) {
       findings.push(finding);
       if (show) await this.write(show(finding));
     }
 
     if (this.format === 'json')
-      await this.writeJson({server: target.server, url: target.profile.url, findings});
+      await this.writeJson({
+        server: this.server ?? null,
+        url: subject.target?.profile.url ?? flags.url ?? null,
+        findings,
+      });
     else if (!show) await this.writeRows(['check', 'result', 'message', 'hint'], findings);
     const faults = findings.filter(({result}) => result === 'fault').length;
     if (faults > 0) process.exitCode = new MxtokError('fault_found', '').exitCode;

@@ -137,6 +137,13 @@ export class Synapse implements Homeserver {
    */
   async #settleCreate(token: string, limits: TokenLimits, error: unknown): Promise<RegistrationToken> {
     const problem = toMxtokError(error);
+    if (problem.code === 'interrupted') {
+      throw new MxtokError('interrupted', `interrupted while the token ${token} was being created`, {
+        token,
+        hint: `It may exist: mxtok show -- ${token}`,
+      });
+    }
+
     if (!['unreachable', 'timeout', 'server_error', 'not_matrix'].includes(problem.code)) throw problem;
     let found: RegistrationToken;
     try {

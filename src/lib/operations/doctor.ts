@@ -1,7 +1,7 @@
 /** What is wrong with a homeserver or with the way to it, and what to do about it. */
-import {type Environment, openHttp} from '../connection.ts';
+import {chooseTarget, type Environment, openHttp, resolveUrl, type Target} from '../connection.ts';
 import {credentialSource, resolveCredential} from '../credential.ts';
-import {type MxtokError, toMxtokError} from '../errors.ts';
+import {MxtokError, toMxtokError} from '../errors.ts';
 import {getVersions, registrationMode, serverNameOf, whoAmI} from '../homeserver/client-api.ts';
 import type {HttpClient} from '../homeserver/http.ts';
 import {identifySoftware, whyUnsupported} from '../homeserver/software.ts';
@@ -32,24 +32,55 @@ export interface Finding {
 /** A skew above it is a fault of one of the clocks, milliseconds. */
 const MAX_SKEW = 60_000;
 
+/** What is to be looked at: a profile, or an address without one. */
+export interface DoctorQuery {
+  server?: string | undefined;
+  url?: string | undefined;
+  allowHttp: boolean;
+  caFile?: string | undefined;
+}
+
 /**
- * Look at one thing after the other, as far as each lets one come to the next. Nothing is changed.
- * @param server the profile's name, for messages.
- * @param expectCredential false for an address without a profile, which has none.
+ * Find the profile or the address.
+ * @returns it, or the finding that already keeps it from being found.
+ * @throws {MxtokError} `usage`, `no_such_server`
  */
-export async function* examine(
+export async function findSubject(
   environment: Environment,
-  server: string,
-  profile: Profile,
-  expectCredential: boolean,
-): AsyncGenerator<Finding> {
+  {server, url, allowHttp, caFile}: DoctorQuery,
+): Promise<{target: Target; finding?: never} | {target?: never; finding: Finding}> {
+  try {
+    if (url === undefined) return {target: chooseTarget(environment, server)};
+    const baseUrl = await resolveUrl(environment, url, allowHttp, caFile);
+    return {
+      target: {
+        server: null,
+        profile: {url: baseUrl, allow_http: allowHttp, ...(caFile !== undefined && {ca_file: caFile})},
+      },
+    };
+  } catch (error) {
+    const problem = toMxtokError(error);
+    if (problem.code === 'no_such_server' && server === undefined) {
+      throw new MxtokError('no_such_server', problem.message, {
+        hint: 'To look at a homeserver before it is added: mxtok server doctor --url https://matrix.example.org',
+      });
+    }
+
+    if (['usage', 'no_such_server', 'interrupted'].includes(problem.code)) throw problem;
+    return {finding: fault(problem.code === 'store' ? 'store' : 'reachable', problem)};
+  }
+}
+
+/** Look at one thing after the other, as far as each lets one come to the next. Nothing is changed. */
+export async function* examine(environment: Environment, {server, profile}: Target): AsyncGenerator<Finding> {
   yield* examineStore(environment, profile);
 
   let accessToken: string | undefined;
-  if (expectCredential) {
+  // An address without a profile has none.
+  if (server !== null || profile.access_token !== undefined) {
     const source = credentialSource(profile);
     try {
-      accessToken = await resolveCredential(profile, server);
+      accessToken = await resolveCredential(profile, server ?? 'the homeserver');
       const where = {
         stored: 'the configuration',
         file: profile.access_token_file,

@@ -22,6 +22,8 @@ const GAP = 2;
 const NARROWEST = 8;
 /** cli-table3 takes time by the square of the rows; what nobody reads at once is laid out without it. */
 const LAID_OUT = 200;
+/** Latin text. Of some emoji and scripts cli-table3 has another idea of the width than terminals have. */
+const MEASURED_ALIKE = /^[ -~\u00a1-\u00ac\u00ae-\u02ff\u2026\u221e]*$/;
 
 /**
  * @param width of the terminal in characters; `Infinity` for no limit.
@@ -48,7 +50,7 @@ export function* renderTable(
       return {text, shown: cell.paint ? cell.paint(text) : text};
     }),
   );
-  if (rows.length <= LAID_OUT) {
+  if (rows.length <= LAID_OUT && clean.flat().every(({text}) => MEASURED_ALIKE.test(text))) {
     const table = new Table({
       chars: NO_BORDERS,
       style: {'padding-left': 0, 'padding-right': GAP, head: [], border: [], compact: true},
