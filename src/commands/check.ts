@@ -62,16 +62,11 @@ export default class Check extends TokenCommand {
     const http = openHttp(environment, profile);
     this.closeAtEnd(http);
     const outcomes = await checkTokens(http, server, tokens);
-    const checked = outcomes.flatMap(({outcome}) => (outcome.ok ? [outcome.value] : []));
-    const single = args.token.length === 1 && args.token[0] !== '-';
-    if (this.format === 'json' && single) {
-      if (checked[0]) await this.writeJson(checked[0]);
-    } else if (this.format === 'json' || this.format === 'ndjson') await this.writeBatchJson(outcomes);
-    else if (this.format === 'table')
-      await this.write(checked.map(({token, reason}) => `${token}: ${ANSWERS[reason]}\n`));
-    else if (!this.silent) await this.write(checked.map(({token, accepted}) => `${token}\t${accepted}\n`));
-    this.throwFailures(outcomes, args.token);
-    if (checked.some(({accepted}) => !accepted))
+    await this.writeItems(outcomes, args.token, ({token, accepted, reason}) =>
+      this.format === 'table' ? `${token}: ${ANSWERS[reason]}` : `${token}\t${accepted}`,
+    );
+    if (outcomes.some(({outcome}) => outcome.ok && !outcome.value.accepted)) {
       process.exitCode = new MxtokError('not_accepted', '').exitCode;
+    }
   }
 }

@@ -52,12 +52,8 @@ export default class Delete extends TokenCommand {
     }
 
     const outcomes = await deleteTokens(connection, asked);
-    const deleted = outcomes.flatMap(({outcome}) => (outcome.ok ? [outcome.value] : []));
-    const single = args.token.length === 1 && args.token[0] !== '-';
-    if (this.format === 'json' && single && deleted[0]) await this.writeJson(deleted[0]);
-    else if (this.format === 'json' ? !single : this.format === 'ndjson') await this.writeBatchJson(outcomes);
-    else if (this.format === 'table') for (const {token} of deleted) this.note(`${token} is deleted.`);
-    else if (!this.silent) await this.write(deleted.map(({token}) => `${token}\n`));
-    this.throwFailures(outcomes, args.token);
+    await this.writeItems(outcomes, args.token, ({token}) =>
+      this.format === 'table' ? `${token} is deleted.` : token,
+    );
   }
 }

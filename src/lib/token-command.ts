@@ -4,6 +4,7 @@ import type {Connection} from './connection.ts';
 import {errorToJson, MxtokError} from './errors.ts';
 import type {TokenOutcome} from './operations/batch.ts';
 import {jsonLine} from './output/json.ts';
+import {sanitise} from './output/sanitise.ts';
 import {renderRecordFields, renderRecords, renderRecordTable, type TableStyle} from './output/tokens.ts';
 import type {TokenField, TokenRecord} from './token-record.ts';
 
@@ -77,7 +78,28 @@ export abstract class TokenCommand extends MxtokCommand {
     else await this.writeOutcomes(connection, outcomes, words);
   }
 
-  protected async writeBatchJson(outcomes: readonly TokenOutcome<unknown>[]): Promise<void> {
+  /**
+   * As {@link writeOutcomes}, for what is no token record: one object or an array in JSON, else a line each.
+   * @param line of an outcome, for tables and pipes; without a line break.
+   */
+  protected async writeItems<T>(
+    outcomes: readonly TokenOutcome<T>[],
+    words: readonly string[],
+    line: (item: T) => string,
+  ): Promise<void> {
+    const items = outcomes.flatMap(({outcome}) => (outcome.ok ? [outcome.value] : []));
+    if (this.format === 'json' && isSingle(words)) {
+      if (items.length > 0) await this.writeJson(items[0]);
+    } else if (this.format === 'json' || this.format === 'ndjson') {
+      await this.writeBatchJson(outcomes);
+    } else if (!this.silent) {
+      await this.write(items.map((item) => `${line(item)}\n`));
+    }
+
+    this.throwFailures(outcomes, words);
+  }
+
+  private async writeBatchJson(outcomes: readonly TokenOutcome<unknown>[]): Promise<void> {
     const items = outcomes.map(({token, outcome}) =>
       outcome.ok ? outcome.value : {token, error: errorToJson(outcome.error)},
     );
@@ -86,13 +108,13 @@ export abstract class TokenCommand extends MxtokCommand {
   }
 
   /** @throws {MxtokError} the error of the only token, or `some_failed` after each failure has been told. */
-  protected throwFailures(outcomes: readonly TokenOutcome<unknown>[], words: readonly string[]): void {
+  private throwFailures(outcomes: readonly TokenOutcome<unknown>[], words: readonly string[]): void {
     const errors = outcomes.flatMap(({outcome}) => (outcome.ok ? [] : [outcome.error]));
     const [first] = errors;
     if (!first) return;
     if (isSingle(words)) throw first;
     if (this.format !== 'json' && this.format !== 'ndjson') {
-      for (const error of errors) process.stderr.write(`error: ${error.message}\n`);
+      for (const error of errors) process.stderr.write(`error: ${sanitise(error.message)}\n`);
     }
 
     throw new MxtokError('some_failed', `${errors.length} of ${outcomes.length} tokens failed`);

@@ -1,8 +1,8 @@
 /** From a server name to a base URL (client-server API, "Well-known URI"). No credential is sent here. */
 import * as z from 'zod/mini';
 
-import {MxtokError} from '../errors.ts';
-import {parseAddress} from './address.ts';
+import {MxtokError, toMxtokError} from '../errors.ts';
+import {type Address, parseAddress} from './address.ts';
 import {HttpClient, type HttpOptions} from './http.ts';
 
 /**
@@ -37,10 +37,20 @@ export async function lookUpBaseUrl(
     });
   }
 
-  const address = parseAddress(parsed.data['m.homeserver'].base_url, allowHttp);
+  const address = readBaseUrl(parsed.data['m.homeserver'].base_url, host, allowHttp);
   if (address.kind !== 'base' || address.baseUrl.startsWith('unix:')) {
     throw new MxtokError('not_matrix', `${host}/.well-known/matrix/client gives no URL as base_url`);
   }
 
   return address.baseUrl;
+}
+
+/** As {@link parseAddress}; but it is not the operator who has written it. */
+function readBaseUrl(baseUrl: string, host: string, allowHttp: boolean): Address {
+  try {
+    return parseAddress(baseUrl, allowHttp);
+  } catch (error) {
+    const {message, hint} = toMxtokError(error);
+    throw new MxtokError('not_matrix', `${host}/.well-known/matrix/client: ${message}`, {hint});
+  }
 }

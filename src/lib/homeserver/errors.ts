@@ -19,7 +19,7 @@ export function readMatrixError(body: unknown): MatrixError | undefined {
     soft_logout: z.optional(z.boolean()),
   });
   const parsed = schema.safeParse(body);
-  return parsed.success ? parsed.data : undefined;
+  return parsed.success ? {...parsed.data, errcode: clean(parsed.data.errcode)} : undefined;
 }
 
 /** An answer that is no success, as far as every endpoint has it in common. */
@@ -102,8 +102,16 @@ export function redirectError(baseUrl: string, status: number, location: string 
   });
 }
 
-/** Errors of got, Node's net, dns and tls, by their `code`. */
-export function describeNetworkError(error: unknown, baseUrl: string, timeout: number): MxtokError {
+/**
+ * Errors of got, Node's net, dns and tls, by their `code`.
+ * @param proxy host and port of the proxy that was asked to connect.
+ */
+export function describeNetworkError(
+  error: unknown,
+  baseUrl: string,
+  timeout: number,
+  proxy?: string,
+): MxtokError {
   const {
     code = '',
     message = String(error),
@@ -119,6 +127,22 @@ export function describeNetworkError(error: unknown, baseUrl: string, timeout: n
       `${baseUrl} did not answer within ${timeout / 1000} s`,
       'Try again, or give it more time with --timeout.',
     );
+  }
+
+  if (proxy !== undefined) {
+    // hpagent's words for what a proxy answers to CONNECT.
+    const status = /^Bad response: (\d+)$/.exec(message)?.[1];
+    const reason = status === undefined ? code : `it answers ${status}`;
+    if (
+      status !== undefined ||
+      ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH'].includes(code)
+    ) {
+      return make(
+        'unreachable',
+        `the proxy ${proxy} does not connect to ${baseUrl} (${reason})`,
+        'Check HTTPS_PROXY and HTTP_PROXY. NO_PROXY names the hosts that need no proxy.',
+      );
+    }
   }
 
   if (ISSUER_UNKNOWN.has(code)) {

@@ -66,6 +66,8 @@ export class HttpClient {
   readonly #base: string;
   #agent: HttpAgent | undefined;
   #withSystemRoots = false;
+  /** Host and port of the proxy in between. */
+  #proxy: string | undefined;
 
   constructor(options: HttpOptions) {
     this.#options = options;
@@ -224,6 +226,8 @@ export class HttpClient {
       const {getProxyForUrl} = await import('proxy-from-env');
       const proxy = getProxyForUrl(url.href);
       if (proxy) {
+        // Without the user name and password that it may have in it.
+        this.#proxy = URL.canParse(proxy) ? new URL(proxy).host : 'of the environment';
         const {HttpProxyAgent, HttpsProxyAgent} = await import('hpagent');
         return url.protocol === 'https:'
           ? new HttpsProxyAgent({...options, proxy})
@@ -240,7 +244,7 @@ export class HttpClient {
     const {cause} = error as {cause?: unknown};
     if (cause instanceof MxtokError) return cause;
     if (this.#options.signal?.aborted) return interruptedError();
-    return describeNetworkError(error, this.baseUrl, this.#options.timeout);
+    return describeNetworkError(error, this.baseUrl, this.#options.timeout, this.#proxy);
   }
 }
 
@@ -270,7 +274,8 @@ function retryDelay(
     ? [502, 503, 504].includes(response.statusCode)
     : ['ECONNRESET', 'EPIPE', 'EAI_AGAIN'].includes(error.code ?? '');
   if (!passing || !idempotent || attempt > RETRIES) return 0;
-  const why = response ? `the homeserver answered ${response.statusCode}` : 'the connection was cut';
+  const fault = error.code === 'EAI_AGAIN' ? 'the name cannot be looked up' : 'the connection was cut';
+  const why = response ? `the homeserver answered ${response.statusCode}` : fault;
   return {ms: 250 * attempt, why, limited: false};
 }
 

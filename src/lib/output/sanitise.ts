@@ -14,10 +14,10 @@ export function isUnsafe(text: string): boolean {
   return UNSAFE.test(text);
 }
 
-/** JSON leaves DEL and the C1 controls as they are; a terminal obeys them. */
+/** JSON leaves DEL, the C1 controls and changes of direction as they are; a terminal obeys them. */
 export function escapeControls(json: string): string {
   return json.replace(
-    /[\u007f-\u009f\u2028\u2029]/g,
+    /[\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]/g,
     (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }

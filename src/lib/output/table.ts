@@ -137,11 +137,15 @@ function fit(
   return widths;
 }
 
+const segmenter = new Intl.Segmenter();
+
 function cut(text: string, width: number): string {
   if (stringWidth(text) <= width) return text;
   let kept = '';
-  for (const {segment} of new Intl.Segmenter().segment(text)) {
-    if (stringWidth(kept + segment) > width - 1) break;
+  let used = 0;
+  for (const {segment} of segmenter.segment(text)) {
+    used += stringWidth(segment);
+    if (used > width - 1) break;
     kept += segment;
   }
 
