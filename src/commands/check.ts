@@ -62,8 +62,11 @@ export default class Check extends TokenCommand {
     const http = openHttp(environment, profile);
     this.closeAtEnd(http);
     const outcomes = await checkTokens(http, server, tokens);
-    await this.writeItems(outcomes, args.token, ({token, accepted, reason}) =>
-      this.format === 'table' ? `${token}: ${ANSWERS[reason]}` : `${token}\t${accepted}`,
+    await this.writeItems(
+      outcomes,
+      args.token,
+      ['token', 'accepted'],
+      ({token, reason}) => `${token}: ${ANSWERS[reason]}`,
     );
     if (outcomes.some(({outcome}) => outcome.ok && !outcome.value.accepted)) {
       process.exitCode = new MxtokError('not_accepted', '').exitCode;

@@ -52,8 +52,6 @@ export default class Delete extends TokenCommand {
     }
 
     const outcomes = await deleteTokens(connection, asked);
-    await this.writeItems(outcomes, args.token, ({token}) =>
-      this.format === 'table' ? `${token} is deleted.` : token,
-    );
+    await this.writeItems(outcomes, args.token, ['token'], ({token}) => `${token} is deleted.`);
   }
 }

@@ -80,11 +80,13 @@ export abstract class TokenCommand extends MxtokCommand {
 
   /**
    * As {@link writeOutcomes}, for what is no token record: one object or an array in JSON, else a line each.
-   * @param line of an outcome, for tables and pipes; without a line break.
+   * @param fields the columns of TSV and CSV.
+   * @param line what a person is told of one; without a line break.
    */
-  protected async writeItems<T>(
+  protected async writeItems<T extends object>(
     outcomes: readonly TokenOutcome<T>[],
     words: readonly string[],
+    fields: readonly (keyof T & string)[],
     line: (item: T) => string,
   ): Promise<void> {
     const items = outcomes.flatMap(({outcome}) => (outcome.ok ? [outcome.value] : []));
@@ -92,8 +94,12 @@ export abstract class TokenCommand extends MxtokCommand {
       if (items.length > 0) await this.writeJson(items[0]);
     } else if (this.format === 'json' || this.format === 'ndjson') {
       await this.writeBatchJson(outcomes);
-    } else if (!this.silent) {
+    } else if (this.silent) {
+      // Nobody asked for data.
+    } else if (this.format === 'table') {
       await this.write(items.map((item) => `${line(item)}\n`));
+    } else {
+      await this.writeRows(fields, items);
     }
 
     this.throwFailures(outcomes, words);

@@ -43,17 +43,19 @@ export const TOKEN_FIELDS = [
 
 export type TokenField = (typeof TOKEN_FIELDS)[number];
 
+/** @param now the homeserver's time, Unix ms; given where many tokens are judged at once. */
 export function toRecord(
   server: string,
   homeserver: Homeserver,
   token: RegistrationToken,
   metadata: TokenMetadata | undefined,
+  now: number = homeserver.clock.now(),
 ): TokenRecord {
   return {
     server,
     token: token.token,
-    status: tokenStatus(token, homeserver.clock.now()),
-    accepted: homeserver.accepts(token),
+    status: tokenStatus(token, now),
+    accepted: homeserver.accepts(token, now),
     uses_allowed: token.uses_allowed,
     pending: token.pending,
     completed: token.completed,

@@ -166,8 +166,13 @@ export function parsePast(input: string, flag: string, endOfDay = false): number
 /** ISO 8601 in UTC, as scripts want it. */
 export function formatIso(time: number): string {
   // Other tools can put times on a token that no calendar holds (microseconds taken for milliseconds).
-  return Math.abs(time) <= 8.64e15 ? new Date(time).toISOString() : `@${time}`;
+  if (!(Math.abs(time) <= 8.64e15)) return `@${time}`;
+  // Tokens made together end together, so the last answer is often the next one.
+  if (time !== lastIso.time) lastIso = {time, text: new Date(time).toISOString()};
+  return lastIso.text;
 }
+
+let lastIso = {time: 0, text: '1970-01-01T00:00:00.000Z'};
 
 /** Local time with its offset, as people want it: `2027-01-31 18:00 +01:00`. */
 export function formatLocal(time: number): string {

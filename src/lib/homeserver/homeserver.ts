@@ -66,6 +66,9 @@ export interface Homeserver {
    */
   disable(tokens: readonly RegistrationToken[], options?: DisableOptions): Promise<Outcome<DisabledToken>[]>;
 
-  /** What the homeserver itself would answer a registration with it now, by its own rule. */
-  accepts(token: RegistrationToken): boolean;
+  /**
+   * What the homeserver itself would answer a registration with it now, by its own rule.
+   * @param now its time, Unix ms; given where many tokens are judged at once.
+   */
+  accepts(token: RegistrationToken, now?: number): boolean;
 }

@@ -7,7 +7,7 @@ import {Agent as HttpsAgent} from 'node:https';
 import {connect} from 'node:net';
 import type {SecureContextOptions} from 'node:tls';
 
-import got, {type Method, type OptionsOfBufferResponseBody, type Response} from 'got';
+import got, {type Got, type Method, type Response} from 'got';
 
 import {interruptedError, MxtokError} from '../errors.ts';
 import {ServerClock} from './clock.ts';
@@ -21,6 +21,12 @@ const PATIENCE = 60_000;
 const RETRIES = 2;
 /** Answers larger than this are cut off, bytes: 100,000 tokens are 9 MB. */
 const MAX_BODY = 256 * 1024 * 1024;
+
+/**
+ * Over a Unix socket Synapse takes us for a reverse proxy. Where it limits the rate by the client's address (login,
+ * register, the validity check) it answers 500 unless one is named; without the second, it logs a warning each time.
+ */
+const SOCKET_HEADERS = {'x-forwarded-for': '127.0.0.1', 'x-forwarded-proto': 'https'};
 
 export interface HttpOptions {
   /** A base URL with or without a path prefix, or `unix:PATH`. */
@@ -60,11 +66,27 @@ export interface Answer {
   body: unknown;
 }
 
+/** What is known of one request under way; got carries it along as its context. */
+interface AttemptState {
+  idempotent: boolean;
+  /** Milliseconds that may still be waited for rate limits. */
+  patience: number;
+  /** Times of `performance.now()`. */
+  sent: number;
+  received: number;
+  tooLarge: boolean;
+}
+
+function stateOf(options: {context: Record<string, unknown>}): AttemptState {
+  return options.context['state'] as AttemptState;
+}
+
 export class HttpClient {
   readonly clock = new ServerClock();
   readonly #options: HttpOptions;
   readonly #base: string;
   #agent: HttpAgent | undefined;
+  #client: Promise<Got> | undefined;
   #withSystemRoots = false;
   /** Host and port of the proxy in between. */
   #proxy: string | undefined;
@@ -85,19 +107,23 @@ export class HttpClient {
    * @throws {MxtokError} `unreachable`, `tls`, `timeout`, `not_matrix`, `interrupted`.
    */
   async request(method: Method, path: string, options: RequestOptions = {}): Promise<Answer> {
+    const withSystemRoots = this.#withSystemRoots;
     try {
       return await this.#attempt(method, path, options);
     } catch (error) {
       const code = (error as {code?: string}).code ?? '';
-      if (!ISSUER_UNKNOWN.has(code) || this.#withSystemRoots || this.#options.caFile !== undefined) {
+      if (!ISSUER_UNKNOWN.has(code) || withSystemRoots || this.#options.caFile !== undefined) {
         throw this.#explain(error);
       }
     }
 
     // Reading the system's certificates takes longer than a whole request, so they are asked only where those
     // that come with Node do not do. The handshake failed: nothing has been sent.
-    this.#withSystemRoots = true;
-    this.close();
+    if (!this.#withSystemRoots) {
+      this.#withSystemRoots = true;
+      this.#client = undefined;
+    }
+
     try {
       return await this.#attempt(method, path, options);
     } catch (error) {
@@ -108,64 +134,29 @@ export class HttpClient {
   /** End the connections; open ones would keep the process alive. */
   close(): void {
     this.#agent?.destroy();
-    this.#agent = undefined;
+    this.#client = undefined;
   }
 
   async #attempt(method: Method, path: string, options: RequestOptions): Promise<Answer> {
-    const {
-      accessToken,
-      json,
-      patience = PATIENCE,
-      idempotent = method !== 'POST',
-      shownPath = path,
-    } = options;
-    const followRedirect = options.followRedirects === true && accessToken === undefined;
-    const {signal, timeout, userAgent, onWait, onDebug} = this.#options;
-    if (signal?.aborted) throw interruptedError();
-    this.#agent ??= await this.#makeAgent();
-    const agent = this.#agent;
-    const state = {sent: 0, received: 0, waited: 0, tooLarge: false};
-    const init: OptionsOfBufferResponseBody = {
-      method,
-      headers: {
-        'user-agent': userAgent,
-        accept: 'application/json',
-        ...(accessToken !== undefined && {authorization: `Bearer ${accessToken}`}),
-      },
-      agent: {http: agent, https: agent as unknown as HttpsAgent},
-      followRedirect,
-      throwHttpErrors: false,
-      responseType: 'buffer',
-      timeout: {request: timeout},
-      ...(signal && {signal}),
-      ...(json !== undefined && {json}),
-      retry: {
-        limit: Number.POSITIVE_INFINITY,
-        calculateDelay: ({attemptCount, error}) => {
-          const delay = retryDelay(error, attemptCount, idempotent);
-          if (delay === 0 || (delay.limited && state.waited + delay.ms > patience)) return 0;
-          if (delay.limited) state.waited += delay.ms;
-          onWait?.(delay.ms, delay.why);
-          return delay.ms;
-        },
-      },
-      hooks: {
-        beforeRedirect: [
-          ({url}) => {
-            // What plain http says can be forged on the way.
-            if (url instanceof URL && url.protocol !== 'https:')
-              throw redirectError(this.baseUrl, 302, url.href);
-          },
-        ],
-        beforeRequest: [
-          () => {
-            state.sent = performance.now();
-          },
-        ],
-      },
+    const {accessToken, json, patience = PATIENCE, shownPath = path} = options;
+    if (this.#options.signal?.aborted) throw interruptedError();
+    this.#client ??= this.#makeClient();
+    const client = await this.#client;
+    const state: AttemptState = {
+      idempotent: options.idempotent ?? method !== 'POST',
+      patience,
+      sent: 0,
+      received: 0,
+      tooLarge: false,
     };
-
-    const promise = got(`${this.#base}${path}`, init);
+    const promise = client(`${this.#base}${path}`, {
+      method,
+      responseType: 'buffer',
+      context: {state},
+      followRedirect: options.followRedirects === true && accessToken === undefined,
+      ...(accessToken !== undefined && {headers: {authorization: `Bearer ${accessToken}`}}),
+      ...(json !== undefined && {json}),
+    });
     void promise.on('response', () => {
       state.received = performance.now();
     });
@@ -179,16 +170,62 @@ export class HttpClient {
     try {
       response = await promise;
     } catch (error) {
-      if (state.tooLarge)
+      if (state.tooLarge) {
         throw notJsonError(this.baseUrl, 0, `its answer has no end (over ${MAX_BODY / 1024 / 1024} MiB)`);
+      }
+
       throw error;
     }
 
     this.clock.observe(response.headers, state.sent, state.received);
-    onDebug?.(
+    this.#options.onDebug?.(
       `${method} ${this.#base}${shownPath} → ${response.statusCode}, ${Math.round(performance.now() - state.sent)} ms, ${response.body.length} bytes`,
     );
     return this.#read(response);
+  }
+
+  /** What all requests have in common, put together once: got takes half a millisecond to do it. */
+  async #makeClient(): Promise<Got> {
+    const {timeout, userAgent, signal, onWait} = this.#options;
+    const agent = await this.#makeAgent();
+    this.#agent = agent;
+    return got.extend({
+      headers: {
+        'user-agent': userAgent,
+        accept: 'application/json',
+        ...(socketPathOf(this.baseUrl) !== undefined && SOCKET_HEADERS),
+      },
+      agent: {http: agent, https: agent as unknown as HttpsAgent},
+      throwHttpErrors: false,
+      timeout: {request: timeout},
+      ...(signal && {signal}),
+      retry: {
+        limit: Number.POSITIVE_INFINITY,
+        calculateDelay: ({attemptCount, error}) => {
+          const state = stateOf(error.options);
+          const delay = retryDelay(error, attemptCount, state.idempotent);
+          if (delay === 0 || (delay.limited && delay.ms > state.patience)) return 0;
+          if (delay.limited) state.patience -= delay.ms;
+          onWait?.(delay.ms, delay.why);
+          return delay.ms;
+        },
+      },
+      hooks: {
+        beforeRedirect: [
+          ({url}) => {
+            // What plain http says can be forged on the way.
+            if (url instanceof URL && url.protocol !== 'https:') {
+              throw redirectError(this.baseUrl, 302, url.href);
+            }
+          },
+        ],
+        beforeRequest: [
+          (options) => {
+            stateOf(options).sent = performance.now();
+          },
+        ],
+      },
+    });
   }
 
   #read(response: Response<Buffer>): Answer {

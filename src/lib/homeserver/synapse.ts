@@ -35,19 +35,33 @@ const LIST_FROM = 20;
 /** How often to try again with a later expiry when the homeserver's clock has passed the one we sent. */
 const EXPIRY_ATTEMPTS = 5;
 
-const SynapseToken = z.object({
-  token: z.string(),
-  uses_allowed: z.nullable(z.int()),
-  pending: z.int(),
-  completed: z.int(),
-  expiry_time: z.nullable(z.int()),
-});
 const TokenList = z.object({registration_tokens: z.array(z.unknown())});
 
+/** By hand, for the list may have a hundred thousand of them, and zod would make two objects more of each. */
 function readToken(body: unknown): RegistrationToken {
-  const parsed = SynapseToken.safeParse(body);
-  if (!parsed.success) throw shapeError('of a registration token');
-  return {...parsed.data, disabled: parsed.data.uses_allowed === 0};
+  const {token, uses_allowed, pending, completed, expiry_time} = (body ?? {}) as Record<string, unknown>;
+  if (
+    typeof token !== 'string' ||
+    !isIntegerOrNull(uses_allowed) ||
+    !Number.isSafeInteger(pending) ||
+    !Number.isSafeInteger(completed) ||
+    !isIntegerOrNull(expiry_time)
+  ) {
+    throw shapeError('of a registration token');
+  }
+
+  return {
+    token,
+    uses_allowed,
+    pending: pending as number,
+    completed: completed as number,
+    expiry_time,
+    disabled: uses_allowed === 0,
+  };
+}
+
+function isIntegerOrNull(value: unknown): value is number | null {
+  return value === null || Number.isSafeInteger(value);
 }
 
 export class Synapse implements Homeserver {
@@ -63,8 +77,8 @@ export class Synapse implements Homeserver {
     return this.#http.clock;
   }
 
-  accepts(token: RegistrationToken): boolean {
-    if (token.expiry_time !== null && token.expiry_time <= this.clock.now()) return false;
+  accepts(token: RegistrationToken, now: number = this.clock.now()): boolean {
+    if (token.expiry_time !== null && token.expiry_time <= now) return false;
     return !token.uses_allowed || token.completed + token.pending < token.uses_allowed;
   }
 

@@ -39,10 +39,14 @@ export interface AuditQuery {
 /** @returns operations in the order in which they started. */
 export async function findOperations(log: AuditLog, query: AuditQuery): Promise<AuditRecord[]> {
   const records = new Map<string, AuditRecord>();
+  /** Started and not chosen: neither is their end, although that may lie within the time asked for. */
+  const others = new Set<string>();
   for await (const entry of log.read()) {
     const started = records.get(entry.id);
     if (entry.phase === 'finished' && started) finish(started, entry);
+    else if (others.has(entry.id)) continue;
     else if (matches(entry, query)) records.set(entry.id, toRecord(entry));
+    else if (entry.phase === 'started') others.add(entry.id);
   }
 
   const open = ['unfinished', 'unknown'];

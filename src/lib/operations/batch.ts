@@ -77,8 +77,9 @@ export function recordOf(
   connection: Connection,
   token: RegistrationToken,
   metadata: TokenMetadata | undefined,
+  now?: number,
 ): TokenRecord {
-  return toRecord(connection.server, connection.homeserver, token, metadata);
+  return toRecord(connection.server, connection.homeserver, token, metadata, now);
 }
 
 /** Requests of one operation under way at once. */

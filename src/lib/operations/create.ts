@@ -48,8 +48,9 @@ export async function createToken(connection: Connection, wanted: NewToken): Pro
 
   try {
     // Whatever was known of an earlier token of this name is not about this one.
-    await metadata.update([wanted.token], () => entry);
+    const unsaved = await metadata.update([wanted.token], () => entry).then(() => undefined, toMxtokError);
     await operation?.succeeded(toAuditState(token, entry));
+    if (unsaved) throw unsaved;
   } catch (error) {
     throw new MxtokError(
       'store',

@@ -35,7 +35,7 @@ export async function deleteTokens(
     },
   );
   const deleted = found.filter((_, index) => outcomes[index]?.ok).map(({token}) => token.token);
-  await metadata.update(deleted, () => undefined);
+  const unsaved = await metadata.update(deleted, () => undefined).then(() => undefined, toMxtokError);
   const done = new Map<string, Outcome<DeletedToken>>();
   await Promise.all(
     found.map(async ({token: {token}}, index) => {
@@ -45,6 +45,7 @@ export async function deleteTokens(
       done.set(token, outcome.ok ? {ok: true, value: {server, token, deleted: true}} : outcome);
     }),
   );
+  if (unsaved) throw unsaved;
   return mergeOutcomes(asked, done);
 }
 

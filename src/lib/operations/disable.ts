@@ -102,9 +102,11 @@ export async function disableTokens(
     }
   }
 
-  await metadata.update(finished, (entry) =>
-    entry.disabled && !entry.disabled.done ? {...entry, disabled: {...entry.disabled, done: true}} : entry,
-  );
+  const unsaved = await metadata
+    .update(finished, (entry) =>
+      entry.disabled && !entry.disabled.done ? {...entry, disabled: {...entry.disabled, done: true}} : entry,
+    )
+    .then(() => undefined, toMxtokError);
   await Promise.all(
     operations.map(async (operation, index) => {
       const outcome = outcomes[index];
@@ -112,6 +114,7 @@ export async function disableTokens(
       else if (outcome) await operation.failed(outcome.error);
     }),
   );
+  if (unsaved) throw unsaved;
   return mergeOutcomes(asked, done);
 }
 
@@ -120,7 +123,9 @@ function rememberLimits({token, metadata}: FoundToken, at: number): LimitsBefore
   const known = metadata?.disabled;
   // The limits now are not the operator's but those of a disabling that was cut short, or of somebody who has put
   // a disabled token's expiry off: the ones remembered then are still right.
-  if (known && (token.disabled || isClosing(token, known))) return {...known, at, done: false};
+  if (known && token.disabled) return {...known, at, done: false};
+  // The expiry of an expired token is not set anew, so it stays with the time at which that disabling began.
+  if (known && isClosing(token, known)) return known;
   return {uses_allowed: token.uses_allowed, expiry_time: token.expiry_time, at, done: false};
 }
 
@@ -212,7 +217,7 @@ export async function enableTokens(
     },
   );
   const restored = plans.filter((_, index) => enabled[index]?.ok).map(({token}) => token.token);
-  await metadata.update(restored, forgetLimits);
+  const unsaved = await metadata.update(restored, forgetLimits).then(() => undefined, toMxtokError);
   await Promise.all(
     plans.map(async ({token, metadata: entry}, index) => {
       const outcome = enabled[index];
@@ -228,6 +233,7 @@ export async function enableTokens(
       );
     }),
   );
+  if (unsaved) throw unsaved;
   return mergeOutcomes(asked, done);
 }
 

@@ -38,10 +38,11 @@ export interface TokenQuery {
 export async function listTokens(connection: Connection, query: TokenQuery): Promise<TokenRecord[]> {
   const metadata = connection.metadata.read();
   const tokens = await connection.homeserver.list();
-  const matches = tokenMatcher(query.filter, connection.homeserver.clock.now());
+  const now = connection.homeserver.clock.now();
+  const matches = tokenMatcher(query.filter, now);
   const records: TokenRecord[] = [];
   for (const token of tokens) {
-    const record = recordOf(connection, token, metadata.get(token.token));
+    const record = recordOf(connection, token, metadata.get(token.token), now);
     if (matches(record)) records.push(record);
   }
 
@@ -69,20 +70,20 @@ export function tokenMatcher(filter: TokenFilter, now: number): (record: TokenRe
 
 /** Nothing (no limit, no expiry, no label) comes last in either direction; equals are ordered by token. */
 export function tokenComparator({field, descending}: TokenOrder): (a: TokenRecord, b: TokenRecord) => number {
-  const key = (record: TokenRecord): string | number | null => {
-    const value = record[field];
-    if (field === 'status') return TOKEN_STATUSES.indexOf(record.status);
-    return typeof value === 'boolean' ? Number(value) : value;
-  };
   const sign = descending ? -1 : 1;
+  if (field === 'token') return (a, b) => sign * compare(a.token, b.token);
+  const key = (record: TokenRecord): string | number | boolean | null =>
+    field === 'status' ? TOKEN_STATUSES.indexOf(record.status) : record[field];
   return (a, b) => {
     const [x, y] = [key(a), key(b)];
-    if (x !== y) {
-      if (x === null) return 1;
-      if (y === null) return -1;
-      return x < y ? -sign : sign;
-    }
-
-    return a.token < b.token ? -1 : a.token > b.token ? 1 : 0;
+    if (x === y) return compare(a.token, b.token);
+    if (x === null) return 1;
+    if (y === null) return -1;
+    return sign * (x < y ? -1 : 1);
   };
+}
+
+/** By code unit, the same everywhere; a locale's order takes twenty times as long. */
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }
