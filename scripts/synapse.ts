@@ -6,24 +6,31 @@
  */
 import {execFile, spawn, type ChildProcess} from 'node:child_process';
 import {createHmac, randomBytes} from 'node:crypto';
-import {closeSync, existsSync, openSync, readFileSync} from 'node:fs';
-import {mkdtemp, mkdir, readFile, rename, rm, writeFile} from 'node:fs/promises';
+import {closeSync, openSync} from 'node:fs';
+import {mkdtemp, readFile, rm, writeFile} from 'node:fs/promises';
 import {createServer} from 'node:net';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {promisify} from 'node:util';
 
-const run = promisify(execFile);
-const root = join(import.meta.dirname, '..');
-const requirements = join(import.meta.dirname, 'synapse-requirements.txt');
+import {installPythonProgram, pinnedVersion, type PythonProgram} from './python.ts';
 
-/** The pinned release, read from the requirements so that it stands in one place. */
-export const SYNAPSE_VERSION = /^matrix-synapse==(.+)$/m.exec(readFileSync(requirements, 'utf8'))?.[1] ?? '';
+const run = promisify(execFile);
+
+/** Synapse adds the git branch of the directory that it is installed in to its version: that would be ours. */
+const ENVIRONMENT = {...process.env, GIT_CEILING_DIRECTORIES: join(import.meta.dirname, '..')};
+
+const SYNAPSE: PythonProgram = {
+  name: 'Synapse',
+  distribution: 'matrix-synapse',
+  requirements: join(import.meta.dirname, 'synapse-requirements.txt'),
+  takes: 'about a minute',
+};
+
+export const SYNAPSE_VERSION = pinnedVersion(SYNAPSE);
 
 /** Where there is no Python, no PyPI or no wheel for this machine. Its message is for people. */
-export class SynapseUnavailable extends Error {
-  override name = 'SynapseUnavailable';
-}
+export {PythonProgramUnavailable as SynapseUnavailable} from './python.ts';
 
 export interface SynapseOptions {
   /** `server_name`, the domain of its users. */
@@ -38,6 +45,8 @@ export interface SynapseOptions {
   onProgress?: (line: string) => void;
   /** Leave Synapse running after this process has ended. */
   detached?: boolean;
+  /** Gives up on starting, and removes what was written; it has no effect on a Synapse that runs. */
+  signal?: AbortSignal;
 }
 
 export interface LocalSynapse {
@@ -53,51 +62,6 @@ export interface LocalSynapse {
   makeUser(name: string, password: string, admin: boolean): Promise<string>;
   /** End the process and remove all that it wrote. May be called twice. */
   stop(): Promise<void>;
-}
-
-async function python(): Promise<string> {
-  for (const command of ['python3', 'python']) {
-    try {
-      await run(command, ['-c', 'import sys, venv, ensurepip; assert sys.version_info >= (3, 10)']);
-      return command;
-    } catch {
-      // The next name, or the message below.
-    }
-  }
-
-  throw new SynapseUnavailable('Synapse needs Python 3.10 or newer with its venv module; none was found.');
-}
-
-/** Install the pinned Synapse once; return the Python of its virtual environment. */
-export async function installSynapse(onProgress: (line: string) => void = () => undefined): Promise<string> {
-  const environment = join(root, '.local', `synapse-${SYNAPSE_VERSION}`);
-  const interpreter = join(environment, 'bin', 'python');
-  if (existsSync(interpreter)) return interpreter;
-
-  const command = await python();
-  onProgress(`Installing Synapse ${SYNAPSE_VERSION} (once; about a minute) …`);
-  await mkdir(join(root, '.local'), {recursive: true});
-  // Renamed when it is whole, so that an install that was cut short is wiped and begun again. The scripts in its
-  // bin/ keep the old path, which is why everything runs as `python -m`.
-  const unfinished = `${environment}.unfinished`;
-  await rm(unfinished, {recursive: true, force: true});
-  try {
-    await run(command, ['-m', 'venv', unfinished]);
-    const pip = [join(unfinished, 'bin', 'python'), '-m', 'pip'] as const;
-    await run(
-      pip[0],
-      [...pip.slice(1), 'install', '--quiet', '--disable-pip-version-check', '-r', requirements],
-      {
-        maxBuffer: 64 * 1024 * 1024,
-      },
-    );
-  } catch (error) {
-    const detail = (error as {stderr?: string}).stderr?.trim().split('\n').at(-1) ?? String(error);
-    throw new SynapseUnavailable(`Synapse could not be installed from PyPI: ${detail}`);
-  }
-
-  await rename(unfinished, environment);
-  return interpreter;
 }
 
 async function freePort(): Promise<number> {
@@ -179,9 +143,15 @@ async function makeUser(
   return user['access_token'] as string;
 }
 
-async function untilReady(url: string, child: ChildProcess, logFile: string): Promise<void> {
+async function untilReady(
+  url: string,
+  child: ChildProcess,
+  logFile: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const deadline = Date.now() + 60_000;
   while (Date.now() < deadline) {
+    signal?.throwIfAborted();
     if (child.exitCode !== null) break;
     try {
       const response = await fetch(`${url}/health`);
@@ -202,8 +172,17 @@ async function untilReady(url: string, child: ChildProcess, logFile: string): Pr
  * @throws {SynapseUnavailable} where it cannot be installed here.
  */
 export async function startSynapse(options: SynapseOptions = {}): Promise<LocalSynapse> {
-  const interpreter = await installSynapse(options.onProgress);
+  const interpreter = await installPythonProgram(SYNAPSE, options);
   const dir = await mkdtemp(join(tmpdir(), 'mxtok-synapse-'));
+  try {
+    return await startIn(dir, interpreter, options);
+  } catch (error) {
+    await rm(dir, {recursive: true, force: true});
+    throw error;
+  }
+}
+
+async function startIn(dir: string, interpreter: string, options: SynapseOptions): Promise<LocalSynapse> {
   const socketPath = join(dir, 's.sock');
   const secret = randomBytes(16).toString('hex');
   const adminPassword = randomBytes(12).toString('hex');
@@ -215,14 +194,13 @@ export async function startSynapse(options: SynapseOptions = {}): Promise<LocalS
   await run(
     interpreter,
     ['-m', 'synapse.app.homeserver', '-c', join(dir, 'homeserver.yaml'), '--generate-keys'],
-    {
-      cwd: dir,
-    },
+    {cwd: dir, ...(options.signal && {signal: options.signal})},
   );
 
   const log = openSync(logFile, 'w');
   const child = spawn(interpreter, ['-m', 'synapse.app.homeserver', '-c', join(dir, 'homeserver.yaml')], {
     cwd: dir,
+    env: ENVIRONMENT,
     stdio: ['ignore', log, log],
     detached: options.detached ?? false,
   });
@@ -253,7 +231,7 @@ export async function startSynapse(options: SynapseOptions = {}): Promise<LocalS
   };
 
   try {
-    await untilReady(url, child, logFile);
+    await untilReady(url, child, logFile, options.signal);
     const accessToken = await makeUser(url, secret, 'admin', adminPassword, true);
     return {
       url,

@@ -165,11 +165,16 @@ export abstract class MxtokCommand extends Command {
     };
   }
 
-  /** Choose a server and make ready to talk to it. */
-  protected async connect(server: string | undefined, forChange: boolean): Promise<Connection> {
+  /** Choose a server and make ready to talk to it. @param http overrides, for bulk work. */
+  protected async connect(
+    server: string | undefined,
+    forChange: boolean,
+    http: Partial<Environment['http']> = {},
+  ): Promise<Connection> {
     // The HTTP client and what it takes along are loaded once they are needed: not for help, nor for wrong flags.
     const {chooseTarget, connect} = await import('./connection.ts');
-    const environment = this.environment();
+    const surroundings = this.environment();
+    const environment = {...surroundings, http: {...surroundings.http, ...http}};
     const target = chooseTarget(environment, server);
     this.server = target.server ?? undefined;
     const connection = await connect(environment, target, forChange);

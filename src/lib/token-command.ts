@@ -41,6 +41,33 @@ export abstract class TokenCommand extends MxtokCommand {
   }
 
   /**
+   * Records that are written one by one as they come. On a terminal, and on a pipe unless another form is asked for, a
+   * line with the token alone.
+   */
+  protected recordStream(): {write(record: TokenRecord): Promise<void>; end(): Promise<void>} {
+    const {format} = this;
+    const bare = format === 'table' || (format === 'tsv' && this.globals.output === undefined);
+    let count = 0;
+    const text = (record: TokenRecord): string => {
+      if (bare) return `${record.token}\n`;
+      if (format === 'json') return `${count === 0 ? '[' : ','}\n${jsonLine(record)}`;
+      const lines = [...renderRecords([record], format)];
+      // CSV has its header first, and once.
+      return (count === 0 ? lines : lines.slice(-1)).join('');
+    };
+    return {
+      write: async (record) => {
+        const line = text(record);
+        count++;
+        await this.write(line);
+      },
+      end: async () => {
+        if (format === 'json') await this.write(count === 0 ? '[]\n' : '\n]\n');
+      },
+    };
+  }
+
+  /**
    * What became of each token: an object where one was asked for, else all in their order, each failure in its
    * place.
    * @throws {MxtokError} the one error, or `some_failed`.

@@ -1,5 +1,6 @@
 /** Run the real binary, as the end-to-end tests do. */
 import {type ChildProcessWithoutNullStreams, spawn} from 'node:child_process';
+import type {Writable} from 'node:stream';
 import {fileURLToPath} from 'node:url';
 
 import {assertNoSecret} from './secrets.ts';
@@ -19,6 +20,8 @@ export interface BinaryOptions {
   env?: Record<string, string>;
   /** Standard input; default: closed at once. */
   input?: string;
+  /** Write standard input in pieces, in place of `input`; it is closed when this is done. */
+  feed?: (stdin: Writable) => Promise<void>;
   /** Called once it runs, to interrupt it. */
   onStart?: (child: ChildProcessWithoutNullStreams) => void;
 }
@@ -47,7 +50,8 @@ export class Operator {
       child.stdout.setEncoding('utf8').on('data', (text: string) => (out.stdout += text));
       child.stderr.setEncoding('utf8').on('data', (text: string) => (out.stderr += text));
       child.stdin.on('error', () => undefined);
-      child.stdin.end(options.input ?? '');
+      if (options.feed) options.feed(child.stdin).then(() => child.stdin.end(), reject);
+      else child.stdin.end(options.input ?? '');
       child.once('error', reject);
       child.once('close', (code, signal) => {
         try {
@@ -75,6 +79,7 @@ export class Operator {
 
   /** The parsed stdout of a run with --json, which must succeed. */
   async json<T = Record<string, unknown>>(argv: string[], options: BinaryOptions = {}): Promise<T> {
-    return JSON.parse(await this.ok([...argv, '--json'], options)) as T;
+    const end = argv.includes('--') ? argv.indexOf('--') : argv.length;
+    return JSON.parse(await this.ok(argv.toSpliced(end, 0, '--json'), options)) as T;
   }
 }

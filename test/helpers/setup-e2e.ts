@@ -1,6 +1,7 @@
 /** For the end-to-end tests: one real Synapse for all of them. */
 import {type LocalSynapse, startSynapse, SynapseUnavailable} from '../../scripts/synapse.ts';
 import {Operator} from './binary.ts';
+import {closeProxies} from './proxy.ts';
 import {secret} from './secrets.ts';
 import {removeTempDirs} from './temp.ts';
 
@@ -37,7 +38,7 @@ export async function operatorOf(server: TestSynapse, env: Record<string, string
 
 /** A new token's name that no other test has. */
 export function uniqueToken(): string {
-  return `t-${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 10)}`.slice(1);
+  return `t-${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 10)}`;
 }
 
 export const mochaHooks = {
@@ -63,6 +64,7 @@ export const mochaHooks = {
   },
 
   afterEach(): void {
+    closeProxies();
     removeTempDirs();
   },
 

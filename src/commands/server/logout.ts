@@ -7,7 +7,14 @@ import {nameArg, ServerCommand, withoutCredential} from '../../lib/server-comman
 
 export default class ServerLogout extends ServerCommand {
   static override summary = 'End the stored access token on the homeserver, and forget it.';
-  static override examples = ['<%= config.bin %> server logout main'];
+  static override examples = [
+    '<%= config.bin %> server logout main',
+    {
+      description: 'It is no good any more, or the homeserver is gone',
+      command: '<%= config.bin %> server logout --local main',
+    },
+  ];
+
   static override args = nameArg;
   static override flags = {
     local: Flags.boolean({summary: 'Only forget it here; the homeserver is not asked.'}),

@@ -1,10 +1,13 @@
+import pMap from 'p-map';
+
 import type {Connection} from '../connection.ts';
-import {MxtokError, toMxtokError} from '../errors.ts';
+import {type ErrorCode, interruptedError, MxtokError, toMxtokError} from '../errors.ts';
 import type {RegistrationToken} from '../registration-token.ts';
+import type {AuditedOperation} from '../store/audit.ts';
 import type {TokenMetadata} from '../store/metadata.ts';
 import {toAuditState, type TokenRecord} from '../token-record.ts';
 import {resolveExpiry, type When} from '../when.ts';
-import {recordOf} from './batch.ts';
+import {CONCURRENCY, recordOf, settle, type TokenOutcome} from './batch.ts';
 
 export interface NewToken {
   token: string;
@@ -15,52 +18,160 @@ export interface NewToken {
   note?: string | undefined;
 }
 
+export interface CreateOptions {
+  /** Requests under way at once. */
+  concurrency?: number | undefined;
+  /** Aborted: no more are begun, and those under way come to their end. */
+  signal?: AbortSignal | undefined;
+  /** Told of each token as soon as the homeserver has it. */
+  onCreated?: ((record: TokenRecord) => void | Promise<void>) | undefined;
+}
+
 /**
- * Create one token. The log is written before and after, the label once the homeserver has the token.
- * @throws {MxtokError} `already_exists`, `store` (saying so where the token exists all the same), and those of a request.
+ * So many are logged ahead and saved together. Killed outright, a run loses the labels of these at most; larger ones
+ * would save time only with very many labels in the store.
  */
-export async function createToken(connection: Connection, wanted: NewToken): Promise<TokenRecord> {
-  const {homeserver, audit, auditContext, metadata} = connection;
+const BATCH = 250;
+
+/** What would happen to every further token as well. */
+const FATAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'unauthorized',
+  'not_admin',
+  'unsupported',
+  'unreachable',
+  'tls',
+  'timeout',
+  'not_matrix',
+  'rate_limited',
+  'server_error',
+  'store',
+  'unexpected',
+]);
+
+/**
+ * Create tokens. The log is written before and after, the labels once the homeserver has the tokens of a batch.
+ * @returns what became of each that was begun, in their order: after an interruption, or an error that would meet all
+ * others too, the rest is missing.
+ * @throws {MxtokError} `usage`, `store`: before anything was sent.
+ */
+export async function createTokens(
+  connection: Connection,
+  wanted: readonly NewToken[],
+  {concurrency = CONCURRENCY, signal, onCreated}: CreateOptions = {},
+): Promise<TokenOutcome[]> {
   // A store that cannot be read is known before anything is sent.
-  metadata.read();
-  const limits = {
-    uses_allowed: wanted.uses_allowed,
-    expiry_time: resolveExpiry(wanted.expiry, homeserver.clock.now()),
-  };
-  const entry: TokenMetadata = {
-    token: wanted.token,
-    ...(wanted.label && {label: wanted.label}),
-    ...(wanted.note && {note: wanted.note}),
-    created_at: new Date().toISOString(),
-    ...(auditContext.actor !== null && {created_by: auditContext.actor}),
-  };
-  const unused = {token: wanted.token, pending: 0, completed: 0, disabled: false, ...limits};
-  const [operation] = await audit.start(auditContext, [
-    {operation: 'create', token: wanted.token, after: toAuditState(unused, entry)},
-  ]);
-  let token: RegistrationToken;
-  try {
-    token = await homeserver.create(wanted.token, limits);
-  } catch (error) {
-    await operation?.failed(toMxtokError(error));
-    throw error;
-  }
-
-  try {
-    // Whatever was known of an earlier token of this name is not about this one.
-    const unsaved = await metadata.update([wanted.token], () => entry).then(() => undefined, toMxtokError);
-    await operation?.succeeded(toAuditState(token, entry));
-    if (unsaved) throw unsaved;
-  } catch (error) {
-    throw new MxtokError(
-      'store',
-      `the token ${token.token} was created, but could not be noted here: ${toMxtokError(error).message}`,
-      {
-        token: token.token,
-        hint: 'The token works. Give it its label once the problem is solved: mxtok update -- TOKEN',
-      },
+  connection.metadata.read();
+  const now = connection.homeserver.clock.now();
+  const planned = wanted.map((one) => plan(connection, one, now));
+  const outcomes: TokenOutcome[] = [];
+  let stop = false;
+  const stopped = (): boolean => stop || signal?.aborted === true;
+  for (let start = 0; start < planned.length && !stopped(); start += BATCH) {
+    const batch = planned.slice(start, start + BATCH);
+    const operations = await connection.audit.start(
+      connection.auditContext,
+      batch.map(({token, limits, entry}) => ({
+        operation: 'create',
+        token,
+        after: toAuditState({token, pending: 0, completed: 0, disabled: false, ...limits}, entry),
+      })),
     );
+    const results = await pMap(
+      batch,
+      async ({token, limits, entry}) => {
+        if (stopped()) return undefined;
+        const outcome = await settle(token, () => connection.homeserver.create(token, limits));
+        if (!outcome.ok) stop ||= FATAL.has(outcome.error.code);
+        else await onCreated?.(recordOf(connection, outcome.value, entry, now));
+        return outcome;
+      },
+      {concurrency},
+    );
+    const created = batch.filter((_, index) => results[index]?.ok);
+    const unsaved = await saveEntries(connection, created);
+    const settled = await Promise.all(
+      batch.map(async ({token, entry}, index): Promise<TokenOutcome | undefined> => {
+        const outcome = results[index];
+        const unfinished = await finish(operations[index], outcome, entry);
+        const unnoted = unsaved ?? unfinished;
+        if (!outcome?.ok) return outcome && {token, outcome};
+        if (unnoted) return {token, outcome: {ok: false, error: unnotedError(token, unnoted)}};
+        return {token, outcome: {ok: true, value: recordOf(connection, outcome.value, entry, now)}};
+      }),
+    );
+    outcomes.push(...settled.filter((outcome) => outcome !== undefined));
+    stop ||= unsaved !== undefined;
   }
 
-  return recordOf(connection, token, entry);
+  return outcomes;
+}
+
+/** As {@link createTokens}, for one. @throws {MxtokError} what became of it, where it was not created and noted. */
+export async function createToken(connection: Connection, wanted: NewToken): Promise<TokenRecord> {
+  const [only] = await createTokens(connection, [wanted]);
+  if (!only) throw interruptedError();
+  if (!only.outcome.ok) throw only.outcome.error;
+  return only.outcome.value;
+}
+
+interface PlannedToken {
+  token: string;
+  limits: {uses_allowed: number | null; expiry_time: number | null};
+  entry: TokenMetadata;
+}
+
+function plan({auditContext}: Connection, wanted: NewToken, now: number): PlannedToken {
+  return {
+    token: wanted.token,
+    limits: {uses_allowed: wanted.uses_allowed, expiry_time: resolveExpiry(wanted.expiry, now)},
+    entry: {
+      token: wanted.token,
+      ...(wanted.label && {label: wanted.label}),
+      ...(wanted.note && {note: wanted.note}),
+      created_at: new Date().toISOString(),
+      ...(auditContext.actor !== null && {created_by: auditContext.actor}),
+    },
+  };
+}
+
+/** @returns what went wrong. */
+async function saveEntries(
+  {metadata}: Connection,
+  created: readonly PlannedToken[],
+): Promise<MxtokError | undefined> {
+  const entries = new Map(created.map(({token, entry}) => [token, entry]));
+  try {
+    // Whatever was known of an earlier token of that name is not about this one.
+    await metadata.update([...entries.keys()], ({token}) => entries.get(token));
+    return undefined;
+  } catch (error) {
+    return toMxtokError(error);
+  }
+}
+
+/** @returns what went wrong. */
+async function finish(
+  operation: AuditedOperation | undefined,
+  outcome: TokenOutcome<RegistrationToken>['outcome'] | undefined,
+  entry: TokenMetadata,
+): Promise<MxtokError | undefined> {
+  try {
+    if (!outcome) await operation?.notBegun();
+    else if (outcome.ok) await operation?.succeeded(toAuditState(outcome.value, entry));
+    else await operation?.failed(outcome.error);
+    return undefined;
+  } catch (error) {
+    return toMxtokError(error);
+  }
+}
+
+function unnotedError(token: string, cause: MxtokError): MxtokError {
+  return new MxtokError(
+    'store',
+    `the token ${token} was created, but could not be noted here: ${cause.message}`,
+    {
+      token,
+      hint: 'The token works. Give it its label once the problem is solved: mxtok update -- TOKEN',
+    },
+  );
 }

@@ -101,6 +101,11 @@ export class AuditedOperation {
     await this.#finish({outcome: 'ok', ...(after && {after})});
   }
 
+  /** Nothing was sent after all. */
+  async notBegun(): Promise<void> {
+    await this.#finish({outcome: 'failed', error: {code: 'interrupted'}});
+  }
+
   /** It was not done, or nobody knows. */
   async failed(error: MxtokError): Promise<void> {
     const open = ['unreachable', 'timeout', 'server_error', 'interrupted', 'not_matrix'].includes(error.code);

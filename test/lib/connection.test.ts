@@ -1,0 +1,255 @@
+import {strict as assert} from 'node:assert';
+import {mkdirSync, writeFileSync} from 'node:fs';
+import {join} from 'node:path';
+
+import nock from 'nock';
+
+import {
+  chooseTarget,
+  connect,
+  type Environment,
+  openHttp,
+  resolveUrl,
+  type Target,
+} from '../../src/lib/connection.ts';
+import type {Profile} from '../../src/lib/store/profiles.ts';
+import {errorIn, errorOf} from '../helpers/mxtok-error.ts';
+import {secret} from '../helpers/secrets.ts';
+import {tempDir} from '../helpers/temp.ts';
+
+const BASE = 'https://matrix.example.org';
+const ACCESS_TOKEN = secret('syt_YWRtaW4_connectionTests_0');
+const WHOAMI = '/_matrix/client/v3/account/whoami';
+
+/** Surroundings with these profiles. */
+function surroundings(
+  servers: Record<string, Profile> = {},
+  env: Record<string, string> = {},
+  default_server?: string,
+): Environment {
+  const dir = tempDir();
+  const configDir = join(dir, 'config');
+  mkdirSync(configDir, {mode: 0o700});
+  writeFileSync(join(configDir, 'config.json'), JSON.stringify({version: 1, servers, default_server}), {
+    mode: 0o600,
+  });
+  return {
+    configDir,
+    dataDir: join(dir, 'data'),
+    env,
+    http: {timeout: 30_000, userAgent: 'mxtok/test'},
+    warn: (message) => {
+      assert.fail(message);
+    },
+  };
+}
+
+const ONE: Profile = {url: 'https://one.example', server_name: 'one.example'};
+const TWO: Profile = {url: 'https://two.example', server_name: 'two.example'};
+const URL_AND_TOKEN = {MXTOK_URL: BASE, MXTOK_ACCESS_TOKEN: ACCESS_TOKEN};
+
+describe('chooseTarget', () => {
+  it('prefers --server to everything', () => {
+    const env = {...URL_AND_TOKEN, MXTOK_SERVER: 'one'};
+    const target = chooseTarget(surroundings({one: ONE, two: TWO}, env, 'one'), 'two');
+    assert.deepEqual(target, {server: 'two', profile: TWO});
+  });
+
+  it('prefers MXTOK_URL with MXTOK_ACCESS_TOKEN to MXTOK_SERVER and the default', () => {
+    const env = {...URL_AND_TOKEN, MXTOK_SERVER: 'one'};
+    const target = chooseTarget(surroundings({one: ONE}, env, 'one'), undefined);
+    assert.deepEqual(target, {
+      server: null,
+      profile: {url: BASE, access_token: ACCESS_TOKEN, allow_http: false},
+    });
+  });
+
+  it('prefers MXTOK_SERVER to the default', () => {
+    const target = chooseTarget(surroundings({one: ONE, two: TWO}, {MXTOK_SERVER: 'two'}, 'one'), undefined);
+    assert.equal(target.server, 'two');
+  });
+
+  it('takes the default, and else the only one', () => {
+    assert.equal(chooseTarget(surroundings({one: ONE, two: TWO}, {}, 'two'), undefined).server, 'two');
+    assert.equal(chooseTarget(surroundings({one: ONE}), undefined).server, 'one');
+  });
+
+  it('does not choose among several without a default, and names them', () => {
+    const error = errorIn(() => chooseTarget(surroundings({two: TWO, one: ONE}), undefined));
+    assert.equal(error.code, 'usage');
+    assert.match(error.message, /one, two/);
+    assert.match(error.hint ?? '', /--server NAME/);
+  });
+
+  it('says how to add a server where there is none', () => {
+    const error = errorIn(() => chooseTarget(surroundings(), undefined));
+    assert.equal(error.code, 'no_such_server');
+    assert.equal(error.exitCode, 5);
+    assert.match(error.hint ?? '', /mxtok server add/);
+  });
+
+  it('names the servers there are where a name is wrong', () => {
+    for (const [env, flag] of [
+      [{}, 'main'],
+      [{MXTOK_SERVER: 'main'}, undefined],
+    ] as const) {
+      const error = errorIn(() => chooseTarget(surroundings({one: ONE, two: TWO}, env), flag));
+      assert.equal(error.code, 'no_such_server');
+      assert.match(error.hint ?? '', /one, two/);
+    }
+  });
+
+  it('takes no name that every object has for a profile', () => {
+    for (const name of ['constructor', '__proto__', 'toString']) {
+      assert.equal(errorIn(() => chooseTarget(surroundings({one: ONE}), name)).code, 'no_such_server', name);
+    }
+  });
+
+  it('refuses MXTOK_URL and MXTOK_ACCESS_TOKEN one without the other', () => {
+    for (const name of ['MXTOK_URL', 'MXTOK_ACCESS_TOKEN'] as const) {
+      const env = {[name]: URL_AND_TOKEN[name], MXTOK_SERVER: 'one'};
+      const error = errorIn(() => chooseTarget(surroundings({one: ONE}, env, 'one'), undefined));
+      assert.equal(error.code, 'usage');
+      assert.match(error.message, new RegExp(`^${name} is set`));
+    }
+  });
+
+  it('sends the access token of the surroundings over plain http only where MXTOK_ALLOW_HTTP insists', () => {
+    const env = {...URL_AND_TOKEN, MXTOK_URL: 'http://matrix.example.org'};
+    assert.equal(errorIn(() => chooseTarget(surroundings({}, env), undefined)).code, 'usage');
+    for (const value of ['0', '', 'no']) {
+      const almost = {...env, MXTOK_ALLOW_HTTP: value};
+      assert.equal(errorIn(() => chooseTarget(surroundings({}, almost), undefined)).code, 'usage');
+    }
+
+    const insisting = surroundings({}, {...env, MXTOK_ALLOW_HTTP: '1'});
+    assert.equal(chooseTarget(insisting, undefined).profile.url, 'http://matrix.example.org');
+  });
+
+  it('takes a CA file along, a socket, and no server name that would have to be looked up', () => {
+    const withCa = surroundings({}, {...URL_AND_TOKEN, MXTOK_CA_FILE: '/etc/ca.pem'});
+    assert.equal(chooseTarget(withCa, undefined).profile.ca_file, '/etc/ca.pem');
+    const socket = surroundings({}, {...URL_AND_TOKEN, MXTOK_URL: 'unix:/run/main.sock'});
+    assert.equal(chooseTarget(socket, undefined).profile.url, 'unix:/run/main.sock');
+    const name = surroundings({}, {...URL_AND_TOKEN, MXTOK_URL: 'example.org'});
+    assert.match(
+      errorIn(() => chooseTarget(name, undefined)).message,
+      /MXTOK_URL "example\.org" is not a URL/,
+    );
+  });
+
+  it('refuses what cannot be an access token, without repeating it', () => {
+    const env = {...URL_AND_TOKEN, MXTOK_ACCESS_TOKEN: `${ACCESS_TOKEN}\nX: y`};
+    const error = errorIn(() => chooseTarget(surroundings({}, env), undefined));
+    assert.equal(error.code, 'no_credential');
+    assert.match(error.message, /^MXTOK_ACCESS_TOKEN cannot be/);
+  });
+});
+
+describe('openHttp', () => {
+  it('judges the address anew, for the file may have been edited by hand', () => {
+    const environment = surroundings();
+    assert.equal(openHttp(environment, {url: `${BASE}/`}).baseUrl, BASE);
+    for (const url of ['http://matrix.example.org', 'example.org', 'https://a:b@example.org', 'nonsense ']) {
+      assert.equal(errorIn(() => openHttp(environment, {url})).code, 'usage', url);
+    }
+
+    openHttp(environment, {url: 'http://matrix.example.org', allow_http: true});
+  });
+});
+
+describe('resolveUrl', () => {
+  it('takes a URL as it is, and looks a server name up', async () => {
+    assert.equal(await resolveUrl(surroundings(), `${BASE}/`, false), BASE);
+    nock('https://example.org')
+      .get('/.well-known/matrix/client')
+      .reply(200, {'m.homeserver': {base_url: BASE}});
+    assert.equal(await resolveUrl(surroundings(), 'example.org', false), BASE);
+  });
+});
+
+describe('connect', () => {
+  function target(profile: Partial<Profile> = {}): Target {
+    return {server: 'main', profile: {url: BASE, access_token: ACCESS_TOKEN, ...profile}};
+  }
+
+  /** The homeserver tells once whose access token it is. */
+  function answerWhoAmI(user_id: string): void {
+    nock(BASE, {reqheaders: {authorization: `Bearer ${ACCESS_TOKEN}`}})
+      .get(WHOAMI)
+      .reply(200, {user_id, is_guest: false, device_id: 'ABC'});
+  }
+
+  it('asks who we are before a change', async () => {
+    answerWhoAmI('@other:example.org');
+    const profile = {server_name: 'example.org', user_id: '@admin:example.org'};
+    const connection = await connect(surroundings(), target(profile), true);
+    assert.deepEqual(connection.auditContext, {
+      server: 'main',
+      server_name: 'example.org',
+      actor: '@other:example.org',
+    });
+    assert.equal(connection.server, 'main');
+  });
+
+  it('takes the profile’s word for reading, without a request', async () => {
+    const profile = {server_name: 'example.org', user_id: '@admin:example.org'};
+    const connection = await connect(surroundings(), target(profile), false);
+    assert.deepEqual(connection.auditContext, {
+      server: 'main',
+      server_name: 'example.org',
+      actor: '@admin:example.org',
+    });
+    assert.match(connection.metadata.path, /\/metadata\/example\.org\.json$/);
+  });
+
+  it('asks also for reading where the homeserver’s name is not known yet', async () => {
+    answerWhoAmI('@admin:example.org:8448');
+    const connection = await connect(surroundings(), target(), false);
+    assert.equal(connection.auditContext.server_name, 'example.org:8448');
+    assert.match(connection.metadata.path, /\/metadata\/example\.org%3A8448\.json$/);
+  });
+
+  it('is known by the homeserver’s own name where there is no profile', async () => {
+    answerWhoAmI('@admin:example.org');
+    const connection = await connect(surroundings(), {...target(), server: null}, true);
+    assert.equal(connection.server, 'example.org');
+    assert.equal(connection.auditContext.server, null);
+  });
+
+  it('refuses to change anything on another homeserver than the profile’s', async () => {
+    answerWhoAmI('@admin:example.org');
+    // Nothing else is answered: a further request would fail in another way.
+    const error = await errorOf(connect(surroundings(), target({server_name: 'other.example'}), true));
+    assert.equal(error.code, 'refused');
+    assert.match(error.message, /is for other\.example, but .* of "example\.org"; nothing was changed/);
+  });
+
+  it('lets a hostile homeserver name no file outside the directory', async () => {
+    answerWhoAmI('@admin:../../../etc/passwd');
+    const environment = surroundings();
+    const connection = await connect(environment, target(), true).catch(() => undefined);
+    if (connection) {
+      const inside = join(environment.configDir, 'metadata', '..%2F..%2F..%2Fetc%2Fpasswd.json');
+      assert.equal(connection.metadata.path, inside);
+    }
+  });
+
+  it('refuses a user id that is none', async () => {
+    answerWhoAmI('admin');
+    assert.equal((await errorOf(connect(surroundings(), target(), true))).code, 'not_matrix');
+  });
+
+  it('sends nothing without a credential', async () => {
+    const error = await errorOf(connect(surroundings(), {server: 'main', profile: ONE}, true));
+    assert.equal(error.code, 'no_credential');
+    assert.match(error.hint ?? '', /mxtok server login main/);
+  });
+
+  it('says that the access token is no good before anything is changed', async () => {
+    nock(BASE)
+      .get(WHOAMI)
+      .reply(401, {errcode: 'M_UNKNOWN_TOKEN', error: 'Invalid access token passed.', soft_logout: false});
+    assert.equal((await errorOf(connect(surroundings(), target(), true))).code, 'unauthorized');
+  });
+});
