@@ -211,7 +211,7 @@ export abstract class MxtokCommand extends Command {
 
   /** One object in JSON, or an array one element a line. */
   protected async writeJson(value: unknown): Promise<void> {
-    await this.write(Array.isArray(value) ? jsonArray(value) : jsonObject(value));
+    await this.write(Array.isArray(value) ? jsonArray(value as object[]) : jsonObject(value));
   }
 
   /** Records of any kind: the named fields in table, TSV and CSV, the whole of each in JSON. */

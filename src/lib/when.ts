@@ -167,12 +167,24 @@ export function parsePast(input: string, flag: string, endOfDay = false): number
 export function formatIso(time: number): string {
   // Other tools can put times on a token that no calendar holds (microseconds taken for milliseconds).
   if (!(Math.abs(time) <= 8.64e15)) return `@${time}`;
-  // Tokens made together end together, so the last answer is often the next one.
-  if (time !== lastIso.time) lastIso = {time, text: new Date(time).toISOString()};
-  return lastIso.text;
+  // A Date's own way takes a microsecond, most of it for the day, which many tokens have in common.
+  const day = Math.floor(time / DAY);
+  if (day !== lastDay.day)
+    lastDay = {day, text: new Date(day * DAY).toISOString().slice(0, -'00:00:00.000Z'.length)};
+  const ms = time - day * DAY;
+  const [hours, minutes, seconds] = [
+    Math.floor(ms / HOUR),
+    Math.floor(ms / MINUTE) % 60,
+    Math.floor(ms / SECOND) % 60,
+  ];
+  return `${lastDay.text}${two(hours)}:${two(minutes)}:${two(seconds)}.${String(ms % SECOND).padStart(3, '0')}Z`;
 }
 
-let lastIso = {time: 0, text: '1970-01-01T00:00:00.000Z'};
+let lastDay = {day: 0, text: '1970-01-01T'};
+
+function two(value: number): string {
+  return value < 10 ? `0${value}` : String(value);
+}
 
 /** Local time with its offset, as people want it: `2027-01-31 18:00 +01:00`. */
 export function formatLocal(time: number): string {

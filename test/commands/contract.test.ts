@@ -27,8 +27,17 @@ const CONTRACT: Record<string, {args: string; flags: string[]}> = {
   create: {
     args: '',
     flags: [
-      ...['--expiry=', '--label=', '--length=', '--note=', '--token=', '--uses=', '--words='],
-      '-s --server=',
+      ...[
+        '--concurrency=',
+        '--count=',
+        '--expiry=',
+        '--label=',
+        '--length=',
+        '--note=',
+        '--token=',
+        '--uses=',
+      ],
+      ...['--words=', '-s --server='],
     ],
   },
   delete: {args: 'TOKEN…', flags: ['-s --server=', '-y --yes']},

@@ -182,6 +182,22 @@ describe('wrong input', function () {
       ['2', '9', '0', '-3', '', '4.0', 'four', '99999999999999999999', C1],
       /--words takes a number from 3 to 8/,
     );
+    refusesValues(
+      [['create']],
+      '--count',
+      ['0', '-1', '', '1.5', '1e3', 'many', '99999999999999999999', RED],
+      /--count takes a number from 1 to \d+/,
+    );
+    refusesValues(
+      [['create', '--count', '2']],
+      '--concurrency',
+      ['0', '33', '-1', '', 'all', RED],
+      /--concurrency takes a number from 1 to 32/,
+    );
+    refuses(['create', '--concurrency', '2'], {says: /--concurrency needs --count/});
+    refuses(['create', '--count', '2', '--token', 'abc'], {
+      says: /(?:--token|--count).*cannot also be provided/,
+    });
     refuses(['create', '--token', 'abc', '--length', '16'], {
       says: /--length.*cannot also be provided.*--token/,
     });
@@ -554,9 +570,13 @@ describe('wrong input', function () {
       ['server', 'doctor'],
     ];
     for (const command of commands) {
-      refuses(command, {...none, says: /no homeserver is known yet[^]*mxtok server add NAME --url/}, () => {
-        giveProfiles(operator, {});
-      });
+      refuses(
+        command,
+        {...none, says: /no homeserver is known yet[^]*mxtok server (?:add NAME|doctor) --url/},
+        () => {
+          giveProfiles(operator, {});
+        },
+      );
       refuses(
         command,
         {says: /several homeservers are known, and none is the default: a, b[^]*--server NAME/},

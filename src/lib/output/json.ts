@@ -9,13 +9,28 @@ export function jsonLine(value: unknown): string {
   return escapeControls(JSON.stringify(value));
 }
 
-/** @returns the text of a JSON array, in pieces. */
-export function* jsonArray(values: Iterable<unknown>): Generator<string> {
-  let first = true;
-  for (const value of values) {
-    yield first ? `[\n${jsonLine(value)}` : `,\n${jsonLine(value)}`;
-    first = false;
+/** Elements that are turned into text at once: one by one takes half as long again. */
+const CHUNK = 500;
+
+/** @returns the text of a JSON array of objects, one a line, in pieces. */
+export function* jsonArray(values: Iterable<object>): Generator<string> {
+  let before = '[\n';
+  for (const chunk of chunksOf(values)) {
+    // An object ends and the next begins: within a string every quote has a backslash before it.
+    yield before + jsonLine(chunk).slice(1, -1).replaceAll('},{"', '},\n{"');
+    before = ',\n';
   }
 
-  yield first ? '[]\n' : '\n]\n';
+  yield before === '[\n' ? '[]\n' : '\n]\n';
+}
+
+function* chunksOf<T>(values: Iterable<T>): Generator<T[]> {
+  let chunk: T[] = [];
+  for (const value of values) {
+    if (chunk.push(value) < CHUNK) continue;
+    yield chunk;
+    chunk = [];
+  }
+
+  if (chunk.length > 0) yield chunk;
 }
