@@ -5,7 +5,7 @@
 import {Agent as HttpAgent, type AgentOptions} from 'node:http';
 import {Agent as HttpsAgent} from 'node:https';
 import {connect} from 'node:net';
-import type {SecureContextOptions} from 'node:tls';
+import type {ConnectionOptions} from 'node:tls';
 
 import got, {type Got, type Method, type Response} from 'got';
 
@@ -240,8 +240,10 @@ export class HttpClient {
   }
 
   async #makeAgent(): Promise<HttpAgent> {
-    const options: AgentOptions & SecureContextOptions = {
+    const options: AgentOptions & ConnectionOptions = {
       keepAlive: true,
+      // Also where NODE_TLS_REJECT_UNAUTHORIZED=0 lies about: an access token is at stake.
+      rejectUnauthorized: true,
       maxSockets: this.#options.connections ?? 8,
     };
     const socketPath = socketPathOf(this.#options.baseUrl);

@@ -2,6 +2,7 @@ import pMap from 'p-map';
 
 import type {Connection} from '../connection.ts';
 import {type ErrorCode, interruptedError, MxtokError, toMxtokError} from '../errors.ts';
+import type {Outcome} from '../homeserver/homeserver.ts';
 import type {RegistrationToken} from '../registration-token.ts';
 import type {AuditedOperation} from '../store/audit.ts';
 import type {TokenMetadata} from '../store/metadata.ts';
@@ -28,10 +29,10 @@ export interface CreateOptions {
 }
 
 /**
- * So many are logged ahead and saved together. Killed outright, a run loses the labels of these at most; larger ones
- * would save time only with very many labels in the store.
+ * So many are logged ahead and saved together. Killed outright, a run loses the labels of two batches at most; larger
+ * ones would save time only with very many labels in the store.
  */
-const BATCH = 250;
+const BATCH = 500;
 
 /** What would happen to every further token as well. */
 const FATAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
@@ -66,16 +67,17 @@ export async function createTokens(
   const outcomes: TokenOutcome[] = [];
   let stop = false;
   const stopped = (): boolean => stop || signal?.aborted === true;
+  // While the requests of one batch are under way, the next is logged ahead and the one before is saved.
+  let saving = Promise.resolve();
+  let next = begin(connection, planned.slice(0, BATCH));
   for (let start = 0; start < planned.length && !stopped(); start += BATCH) {
-    const batch = planned.slice(start, start + BATCH);
-    const operations = await connection.audit.start(
-      connection.auditContext,
-      batch.map(({token, limits, entry}) => ({
-        operation: 'create',
-        token,
-        after: toAuditState({token, pending: 0, completed: 0, disabled: false, ...limits}, entry),
-      })),
-    );
+    const batch = await next.catch(async (error: unknown) => {
+      await saving;
+      throw error;
+    });
+    next = begin(connection, planned.slice(start + BATCH, start + 2 * BATCH));
+    // Its error is met where it is awaited.
+    next.catch(() => undefined);
     const results = await pMap(
       batch,
       async ({token, limits, entry}) => {
@@ -87,23 +89,59 @@ export async function createTokens(
       },
       {concurrency},
     );
-    const created = batch.filter((_, index) => results[index]?.ok);
-    const unsaved = await saveEntries(connection, created);
-    const settled = await Promise.all(
-      batch.map(async ({token, entry}, index): Promise<TokenOutcome | undefined> => {
-        const outcome = results[index];
-        const unfinished = await finish(operations[index], outcome, entry);
-        const unnoted = unsaved ?? unfinished;
-        if (!outcome?.ok) return outcome && {token, outcome};
-        if (unnoted) return {token, outcome: {ok: false, error: unnotedError(token, unnoted)}};
-        return {token, outcome: {ok: true, value: recordOf(connection, outcome.value, entry, now)}};
-      }),
-    );
-    outcomes.push(...settled.filter((outcome) => outcome !== undefined));
-    stop ||= unsaved !== undefined;
+    await saving;
+    saving = save(connection, batch, results, now).then((saved) => {
+      outcomes.push(...saved);
+      stop ||= saved.some(({outcome}) => !outcome.ok && outcome.error.code === 'store');
+    });
   }
 
+  await saving;
+  // After a stop, the batch that was logged ahead; where it could not be, there is nothing to take back.
+  const ahead = await next.catch(() => []);
+  await Promise.all(ahead.map(async ({operation}) => operation?.notBegun()));
   return outcomes;
+}
+
+interface BegunToken extends PlannedToken {
+  operation: AuditedOperation | undefined;
+}
+
+/** Log what is about to be made. */
+async function begin(connection: Connection, batch: readonly PlannedToken[]): Promise<BegunToken[]> {
+  const operations = await connection.audit.start(
+    connection.auditContext,
+    batch.map(({token, limits, entry}) => ({
+      operation: 'create',
+      token,
+      after: toAuditState({token, pending: 0, completed: 0, disabled: false, ...limits}, entry),
+    })),
+  );
+  return batch.map((one, index) => ({...one, operation: operations[index]}));
+}
+
+/** Save the labels of a batch and log what became of it. */
+async function save(
+  connection: Connection,
+  batch: readonly BegunToken[],
+  results: readonly (Outcome<RegistrationToken> | undefined)[],
+  now: number,
+): Promise<TokenOutcome[]> {
+  const unsaved = await saveEntries(
+    connection,
+    batch.filter((_, index) => results[index]?.ok),
+  );
+  const outcomes = await Promise.all(
+    batch.map(async ({token, entry, operation}, index): Promise<TokenOutcome | undefined> => {
+      const outcome = results[index];
+      const unfinished = await finish(operation, outcome, entry);
+      const unnoted = unsaved ?? unfinished;
+      if (!outcome?.ok) return outcome && {token, outcome};
+      if (unnoted) return {token, outcome: {ok: false, error: unnotedError(token, unnoted)}};
+      return {token, outcome: {ok: true, value: recordOf(connection, outcome.value, entry, now)}};
+    }),
+  );
+  return outcomes.filter((outcome) => outcome !== undefined);
 }
 
 /** As {@link createTokens}, for one. @throws {MxtokError} what became of it, where it was not created and noted. */
@@ -152,7 +190,7 @@ async function saveEntries(
 /** @returns what went wrong. */
 async function finish(
   operation: AuditedOperation | undefined,
-  outcome: TokenOutcome<RegistrationToken>['outcome'] | undefined,
+  outcome: Outcome<RegistrationToken> | undefined,
   entry: TokenMetadata,
 ): Promise<MxtokError | undefined> {
   try {

@@ -16,8 +16,14 @@ const CHUNK = 500;
 export function* jsonArray(values: Iterable<object>): Generator<string> {
   let before = '[\n';
   for (const chunk of chunksOf(values)) {
-    // An object ends and the next begins: within a string every quote has a backslash before it.
-    yield before + jsonLine(chunk).slice(1, -1).replaceAll('},{"', '},\n{"');
+    // An object ends and the next begins: within a string every quote has a backslash before it, and after the one
+    // that ends a string there is never a letter.
+    yield (
+      before +
+      jsonLine(chunk)
+        .slice(1, -1)
+        .replace(/\},\{(?="[a-z])/gi, '},\n{')
+    );
     before = ',\n';
   }
 

@@ -4,7 +4,7 @@ import {dirname} from 'node:path';
 
 import type {Connection} from '../../../src/lib/connection.ts';
 import {type ErrorCode, MxtokError} from '../../../src/lib/errors.ts';
-import {createToken} from '../../../src/lib/operations/create.ts';
+import {createToken, createTokens} from '../../../src/lib/operations/create.ts';
 import {fingerprint} from '../../../src/lib/registration-token.ts';
 import {parseExpiry} from '../../../src/lib/when.ts';
 import {
@@ -160,5 +160,95 @@ describe('createToken', () => {
     await connection.metadata.update([TOKEN], (entry) => ({...entry, label: 'old', note: 'old'}));
     await createToken(connection, {token: TOKEN, uses_allowed: 1, expiry: NEVER});
     assert.deepEqual(Object.keys(known(connection, TOKEN) ?? {}), ['token', 'created_at', 'created_by']);
+  });
+});
+
+describe('createTokens', () => {
+  let time: FrozenTime;
+  let homeserver: FakeHomeserver;
+  let connection: Connection;
+  const wanted = (count: number) =>
+    Array.from({length: count}, (_, index) => ({
+      token: `bulk-${String(index).padStart(4, '0')}`,
+      uses_allowed: 1,
+      expiry: NEVER,
+      label: 'bulk',
+    }));
+
+  beforeEach(() => {
+    time = new FrozenTime();
+    homeserver = new FakeHomeserver(T0);
+    connection = fakeConnection(homeserver);
+  });
+
+  afterEach(() => {
+    time.restore();
+  });
+
+  it('makes all of them, tells of each, labels each and logs each to its end', async () => {
+    const told: string[] = [];
+    const outcomes = await createTokens(connection, wanted(1203), {
+      onCreated: ({token}) => void told.push(token),
+    });
+    const names = wanted(1203).map(({token}) => token);
+    assert.deepEqual(
+      outcomes.map(({token, outcome}) => [token, outcome.ok]),
+      names.map((name) => [name, true]),
+    );
+    assert.deepEqual(told.sort(), names);
+    assert.equal(connection.metadata.read().size, 1203);
+    assert([...connection.metadata.read().values()].every(({label}) => label === 'bulk'));
+    const entries = auditEntries(connection);
+    assert.equal(entries.filter(({phase}) => phase === 'started').length, 1203);
+    assert.equal(entries.filter(({phase, outcome}) => phase === 'finished' && outcome === 'ok').length, 1203);
+  });
+
+  it('has every token in the log before its request, so that none is unknown after a crash', async () => {
+    homeserver.before = (change) => {
+      const [, token = ''] = change.split(' ');
+      assert(auditEntries(connection).some((entry) => entry.fingerprint === fingerprint(token)));
+    };
+    const outcomes = await createTokens(connection, wanted(20));
+    assert(outcomes.every(({outcome}) => outcome.ok));
+  });
+
+  it('begins no more once it is interrupted, and saves and counts those under way', async () => {
+    const controller = new AbortController();
+    const outcomes = await createTokens(connection, wanted(1500), {
+      concurrency: 4,
+      signal: controller.signal,
+      onCreated: ({token}) => {
+        if (token === 'bulk-0005') controller.abort();
+      },
+    });
+    assert(outcomes.length >= 6 && outcomes.length <= 10, `${outcomes.length} were begun`);
+    assert.equal(homeserver.changes.length, outcomes.length);
+    assert.equal(connection.metadata.read().size, outcomes.length);
+    // What was logged ahead is logged as not begun, so that nothing looks cut short.
+    const entries = auditEntries(connection);
+    const [started, finished] = ['started', 'finished'].map((phase) =>
+      entries.filter((entry) => entry.phase === phase),
+    );
+    assert.equal(started?.length, finished?.length);
+    assert.equal(finished?.filter(({outcome}) => outcome === 'ok').length, outcomes.length);
+  });
+
+  it('stops at an error that would meet all others too', async () => {
+    homeserver.before = () => {
+      throw new MxtokError('unauthorized', 'the access token has expired');
+    };
+    const outcomes = await createTokens(connection, wanted(600), {concurrency: 4});
+    assert(outcomes.length <= 4, `${outcomes.length} were tried`);
+    assert.equal(connection.metadata.read().size, 0);
+  });
+
+  it('goes on after one that exists already', async () => {
+    await createToken(connection, {token: 'bulk-0001', uses_allowed: 7, expiry: NEVER, label: 'mine'});
+    const outcomes = await createTokens(connection, wanted(3));
+    assert.deepEqual(
+      outcomes.map(({outcome}) => (outcome.ok ? 'ok' : outcome.error.code)),
+      ['ok', 'already_exists', 'ok'],
+    );
+    assert.equal(known(connection, 'bulk-0001')?.label, 'mine');
   });
 });

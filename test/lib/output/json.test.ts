@@ -16,6 +16,21 @@ describe('JSON output', () => {
     assert.deepEqual(JSON.parse(text), values);
   });
 
+  it('is not broken by text that looks like the end of an element', () => {
+    const texts = ['x},{', '},{', '},{}', '"},{"', '},{"a', '\\},{', '},{\\', '[{},{', '},\n{'];
+    const values = texts.flatMap((text) => [
+      {label: text, note: null},
+      {a: 1, last: text},
+      {[`k${text}`]: [text]},
+    ]);
+    const lines = [...jsonArray(values)].join('').split('\n');
+    assert.deepEqual(JSON.parse(lines.join('\n')), values);
+    assert.deepEqual(
+      lines.slice(1, -2).map((line) => JSON.parse(line.replace(/,$/, '')) as unknown),
+      values,
+    );
+  });
+
   it('of an empty array is one', () => {
     assert.equal([...jsonArray([])].join(''), '[]\n');
   });
