@@ -11,6 +11,7 @@ import {parsePast} from '../lib/when.ts';
 const OPERATIONS = ['create', 'update', 'disable', 'enable', 'delete', 'login', 'logout'];
 
 export default class Audit extends MxtokCommand {
+  static override usage = 'audit [FLAGS]';
   static override summary = 'Show what was changed from here: when, by whom, on which homeserver.';
   static override description =
     'One line for each operation, oldest first. "unfinished": the process ended before it knew the outcome; "unknown": the homeserver gave none. The log holds a masked form and a fingerprint of each token, not the token; --token finds it by the whole of it.';
@@ -34,8 +35,10 @@ export default class Audit extends MxtokCommand {
     token: Flags.string({summary: 'On this token.', helpValue: 'TOKEN'}),
     since: Flags.string({summary: 'From this time on: 7d (ago), a date or date-time.', helpValue: 'WHEN'}),
     until: Flags.string({summary: 'Up to this time.', helpValue: 'WHEN'}),
-    unfinished: Flags.boolean({summary: 'That never came to an end, or to one that nobody knows.'}),
-    limit: Flags.string({summary: 'The last so many.', helpValue: 'N'}),
+    unfinished: Flags.boolean({
+      summary: 'Only what was cut short, or had no answer, and was not settled since.',
+    }),
+    limit: Flags.string({summary: 'At most N operations, the newest.', helpValue: 'N'}),
   };
 
   async run(): Promise<void> {
@@ -60,6 +63,6 @@ export default class Audit extends MxtokCommand {
     const {dataDir, warn} = this.environment();
     const operations = await findOperations(new AuditLog(dataDir, warn), query);
     await this.writeRows(AUDIT_FIELDS, operations);
-    if (operations.length === 0 && this.format === 'table') this.note('The log has no such operation.');
+    if (operations.length === 0 && this.format === 'table') this.note('No operation matches.');
   }
 }

@@ -14,6 +14,7 @@ const ANSWERS = {
 };
 
 export default class Check extends TokenCommand {
+  static override usage = 'check TOKEN... [FLAGS]';
   static override summary = 'Ask the homeserver whether it would accept a registration token.';
   static override description =
     'Asks as somebody who registers would, without any access token. Exits 0 where each is accepted, 9 where one is not.';
@@ -65,7 +66,7 @@ export default class Check extends TokenCommand {
     await this.writeItems(
       outcomes,
       args.token,
-      ['token', 'accepted'],
+      ['server', 'token', 'accepted', 'reason'],
       ({token, reason}) => `${token}: ${ANSWERS[reason]}`,
     );
     if (outcomes.some(({outcome}) => outcome.ok && !outcome.value.accepted)) {

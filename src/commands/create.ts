@@ -21,6 +21,7 @@ import {parseExpiry} from '../lib/when.ts';
 const MAX_COUNT = 100_000;
 
 export default class Create extends TokenCommand {
+  static override usage = 'create [FLAGS]';
   static override summary = 'Create a registration token.';
   static override description =
     'Without --uses and --expiry it is good for any number of registrations, for ever. On a pipe the token alone is printed.';

@@ -8,6 +8,7 @@ import {parseToken} from '../lib/registration-token.ts';
 import {TokenCommand} from '../lib/token-command.ts';
 
 export default class Delete extends TokenCommand {
+  static override usage = 'delete TOKEN... [FLAGS]';
   static override summary = 'Delete registration tokens for good.';
   static override description =
     'Somebody in the middle of a registration with one gets an error. The audit log keeps what it was; disable is the gentler way.';
@@ -31,7 +32,7 @@ export default class Delete extends TokenCommand {
     const prompter = flags.yes ? undefined : await this.prompter();
     if (!flags.yes && !prompter) {
       throw usageError(
-        'delete asks before it deletes, and nobody is there to ask; nothing was deleted',
+        'delete asks before it deletes, and nobody can answer here; nothing was deleted',
         'Add --yes.',
       );
     }
@@ -47,6 +48,7 @@ export default class Delete extends TokenCommand {
     }
 
     if (prompter && found.length > 0) {
+      for (const {token, outcome} of asked) if (!outcome.ok) this.note(`There is no token ${token}.`);
       const what = found.length === 1 ? (found[0]?.token.token ?? '') : `${found.length} tokens`;
       await prompter.confirm(`Delete ${what} from ${connection.server} for good?`);
     }

@@ -5,6 +5,7 @@ import {parseToken} from '../lib/registration-token.ts';
 import {TokenCommand} from '../lib/token-command.ts';
 
 export default class Disable extends TokenCommand {
+  static override usage = 'disable TOKEN... [FLAGS]';
   static override summary = 'Close registration tokens, so that the homeserver refuses them.';
   static override description =
     'Setting the uses of a token to 0 does not close it: Synapse takes 0 for unlimited. This lets it expire first, which takes a second or two for any number of tokens, then marks it, and asks the homeserver whether it is refused. Its limits are remembered for enable.';

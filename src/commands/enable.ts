@@ -9,6 +9,7 @@ import {TokenCommand} from '../lib/token-command.ts';
 import {parseExpiry, resolveExpiry} from '../lib/when.ts';
 
 export default class Enable extends TokenCommand {
+  static override usage = 'enable TOKEN... [FLAGS]';
   static override summary = 'Open disabled registration tokens again, with the limits they had.';
   static override description =
     'The limits come from this machine, where disable has left them. What it does not know, or what has passed meanwhile, is asked for, or taken from --uses and --expiry.';
@@ -43,6 +44,15 @@ export default class Enable extends TokenCommand {
     const tokens = await this.tokens(args.token, parseToken);
     const connection = await this.connect(flags.server, true);
     const plan = await planEnable(connection, tokens, given);
+    const [open] = plan.open;
+    if (open && Object.keys(given).length > 0) {
+      const {token} = open.token;
+      throw usageError(
+        `${token} is not disabled; nothing was changed`,
+        `To change its limits: mxtok update -- ${token}`,
+      );
+    }
+
     await this.complete(plan.plans, connection.homeserver.clock.now());
     const outcomes = await enableTokens(connection, plan);
     for (const {token, outcome} of outcomes) {
@@ -64,15 +74,16 @@ export default class Enable extends TokenCommand {
     if (incomplete.length === 0) return;
     const prompter = await this.prompter();
     if (!prompter) {
-      const missing = [...new Set(incomplete.flatMap((plan) => plan.missing))].map((name) => `--${name}`);
-      const names =
-        incomplete
-          .slice(0, 5)
-          .map(({token}) => token.token)
-          .join(' ') + (incomplete.length > 5 ? ' …' : '');
+      const missing = new Set(incomplete.flatMap((plan) => plan.missing));
+      const names = incomplete.slice(0, 5).map(({token}) => token.token);
+      const of = names.join(' ') + (incomplete.length > 5 ? ' …' : '');
+      const reasons = [
+        ...(missing.has('uses') ? ['how many uses are allowed is not known here'] : []),
+        ...(missing.has('expiry') ? ['the old expiry has passed, or is not known here'] : []),
+      ];
       throw usageError(
-        `the old limits of ${names} are not known here, or have passed; nothing was changed`,
-        `Give ${missing.join(' and ')}.`,
+        `${of}: ${reasons.join(', and ')}; nothing was changed`,
+        `Give ${[...missing].map((name) => `--${name}`).join(' and ')}.`,
       );
     }
 

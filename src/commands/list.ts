@@ -10,6 +10,7 @@ import {TOKEN_FIELDS, type TokenField} from '../lib/token-record.ts';
 import {parseDuration} from '../lib/when.ts';
 
 export default class List extends TokenCommand {
+  static override usage = 'list [FLAGS]';
   static override summary = 'List registration tokens with their status.';
   static override description =
     'Filters combine: all that are given must hold. On a pipe: tab-separated, all columns, no header, times in UTC. In the table, USES 2+1/5 is two registrations and one under way, of five.';
@@ -55,7 +56,7 @@ export default class List extends TokenCommand {
       summary: `Columns of table, tsv and csv, with commas: ${TOKEN_FIELDS.join(', ')}.`,
       helpValue: 'LIST',
     }),
-    limit: Flags.string({summary: 'At most so many.', helpValue: 'N'}),
+    limit: Flags.string({summary: 'At most N tokens.', helpValue: 'N'}),
   };
 
   async run(): Promise<void> {
@@ -81,7 +82,7 @@ export default class List extends TokenCommand {
       const filtered = Object.values(filter).some((value) => value !== undefined && value !== false);
       this.note(
         filtered
-          ? 'No token is like that.'
+          ? 'No token matches.'
           : 'There are no registration tokens yet. Make one: mxtok create --uses 1',
       );
     }

@@ -4,6 +4,7 @@ import {parseToken} from '../lib/registration-token.ts';
 import {TokenCommand} from '../lib/token-command.ts';
 
 export default class Show extends TokenCommand {
+  static override usage = 'show TOKEN... [FLAGS]';
   static override summary = 'Show everything known of registration tokens.';
   static override examples = [
     '<%= config.bin %> show CrispOtterLampBravoStone',

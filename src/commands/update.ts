@@ -9,6 +9,7 @@ import {TokenCommand} from '../lib/token-command.ts';
 import {parseExpiry} from '../lib/when.ts';
 
 export default class Update extends TokenCommand {
+  static override usage = 'update TOKEN... [FLAGS]';
   static override summary = 'Change limits, label or note of registration tokens.';
   static override description =
     'Only what is given changes. To close a token, use disable: --uses 0 would open it.';

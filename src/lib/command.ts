@@ -4,7 +4,6 @@ import {once} from 'node:events';
 import {Args, Command, Flags, type Interfaces} from '@oclif/core';
 
 import type {Connection, Environment} from './connection.ts';
-import {usageError} from './errors.ts';
 import {interruptSignal} from './interrupt.ts';
 import {type Cell, csvLine, tsvLine} from './output/delimited.ts';
 import {jsonArray, jsonLine, jsonObject} from './output/json.ts';
@@ -114,7 +113,7 @@ export abstract class MxtokCommand extends Command {
     const numeric = this.argv
       .slice(0, end === -1 ? undefined : end)
       .find((word, index) => /^-\d/.test(word) && !takesValue(this.argv[index - 1]));
-    if (numeric !== undefined) throw unknownFlag(numeric);
+    if (numeric !== undefined) throw unknownFlag(numeric, 'token' in this.ctor.args);
   }
 
   /**
@@ -135,7 +134,8 @@ export abstract class MxtokCommand extends Command {
       tokens.push(...lines.filter((line) => line !== '').map(parse));
     }
 
-    if (tokens.length === 0) throw usageError('there is no token on standard input');
+    // As a filter that found nothing: what is to be done to none is done.
+    if (tokens.length === 0) this.note('There is no token on standard input, so there is nothing to do.');
     return [...new Set(tokens)];
   }
 
@@ -191,8 +191,10 @@ export abstract class MxtokCommand extends Command {
   protected async prompter(): Promise<Prompter | undefined> {
     const {json, output, 'no-input': noInput} = this.globals;
     const data = json || output === 'json' || output === 'ndjson';
-    if (!process.stdin.isTTY || !process.stderr.isTTY || process.env['CI'] || data || noInput)
-      return undefined;
+    // Tokens that are typed take all that comes from standard input.
+    const readsTokens = this.argv.includes('-');
+    const mute = !process.stdin.isTTY || !process.stderr.isTTY || Boolean(process.env['CI']);
+    if (mute || data || noInput || readsTokens) return undefined;
     return (await import('./prompts.ts')).prompter;
   }
 
@@ -289,7 +291,7 @@ export abstract class MxtokCommand extends Command {
 
   /** Every error ends here: one message on stderr, and the exit code that goes with it. */
   override catch(error: Error): Promise<void> {
-    process.exitCode = reportError(error, this.argv, this.server);
+    process.exitCode = reportError(error, this.argv, {server: this.server, command: this.id});
     return Promise.resolve();
   }
 }

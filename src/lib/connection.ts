@@ -40,6 +40,13 @@ export function chooseTarget(environment: Environment, serverFlag: string | unde
   if (serverFlag !== undefined) return {server: serverFlag, profile: profiles.get(serverFlag)};
 
   const {MXTOK_URL, MXTOK_ACCESS_TOKEN, MXTOK_CA_FILE, MXTOK_ALLOW_HTTP, MXTOK_SERVER} = environment.env;
+  if (MXTOK_URL && MXTOK_SERVER) {
+    throw usageError(
+      'MXTOK_URL and MXTOK_SERVER name two servers',
+      'Unset one of them, or name a profile with --server.',
+    );
+  }
+
   if (MXTOK_URL && MXTOK_ACCESS_TOKEN) {
     const allowHttp = MXTOK_ALLOW_HTTP === '1';
     // A server name would have to be looked up at each run, and could lead elsewhere tomorrow.
@@ -108,7 +115,7 @@ export interface Connection {
 /**
  * Get the credential and make ready to send.
  * @param forChange ask who we are first, so that the log names the right user and no other homeserver's data is
- * touched. For reading, a profile's word is taken.
+ * touched, and make sure that the local data can be changed. For reading, a profile's word is taken.
  * @throws {MxtokError} `no_credential`, `unauthorized`, and those of {@link HttpClient.request}.
  */
 export async function connect(
@@ -138,10 +145,13 @@ export async function connect(
     actor = userId;
   }
 
+  const metadata = new MetadataStore(environment.configDir, serverName, environment.warn);
+  // What cannot be noted here is not begun there.
+  if (forChange) metadata.assertUsable();
   return {
     server: target.server ?? serverName,
     homeserver: new Synapse(http, accessToken),
-    metadata: new MetadataStore(environment.configDir, serverName, environment.warn),
+    metadata,
     audit: new AuditLog(environment.dataDir, environment.warn),
     auditContext: {server: target.server, server_name: serverName, actor},
     http,

@@ -76,7 +76,7 @@ export async function runAccessTokenCommand(command: string): Promise<string> {
   });
   if (status !== '') {
     throw new MxtokError('no_credential', `the access token command failed: ${status}`, {
-      hint: 'Run it by hand to see why; mxtok server show tells what it is.',
+      hint: 'Run it by hand to see why.',
     });
   }
 

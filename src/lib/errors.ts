@@ -11,11 +11,11 @@ export const EXIT_CODES = {
   store: 1,
   /** The endpoints are not there: MAS, a worker, Dendrite, an old Synapse. */
   unsupported: 1,
-  /** A change that would make a disabled token work again by the back door. */
-  token_disabled: 1,
   /** After disabling, the homeserver still accepts the token. */
   still_accepted: 1,
   usage: 2,
+  /** Limits of a disabled token are not changed, only restored. */
+  token_disabled: 2,
   declined: 3,
   no_credential: 4,
   unauthorized: 4,

@@ -10,7 +10,14 @@ export const prompter = {
   /** @param validate returns what is wrong, or `undefined`. */
   async input(message: string, validate?: (value: string) => string | undefined): Promise<string> {
     const {input} = await import('@inquirer/prompts');
-    const answer = await input({message, validate: (value) => validate?.(value.trim()) ?? true}, context);
+    const answer = await input(
+      {
+        message,
+        validate: (value) => validate?.(value.trim()) ?? true,
+        theme: {validationFailureMode: 'clear'},
+      },
+      context,
+    );
     return answer.trim();
   },
 
@@ -47,7 +54,8 @@ export function complaint(parse: (value: string) => unknown): (value: string) =>
       parse(value);
       return undefined;
     } catch (error) {
-      return (error as Error).message;
+      // Nobody has typed the flag that it names.
+      return (error as Error).message.replace(/^--[a-z-]+:? /, '');
     }
   };
 }

@@ -98,7 +98,7 @@ export function parseUses(input: string): number | null {
   if (/^0+$/.test(input)) {
     throw usageError(
       '--uses 0 would not disable the token: Synapse takes 0 for "unlimited"',
-      'To close a token for good use: mxtok disable TOKEN',
+      'To close a token: mxtok disable TOKEN',
     );
   }
 

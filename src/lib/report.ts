@@ -11,18 +11,24 @@ import {quote} from './quote.ts';
 /**
  * Tell an error on stderr, as text or as JSON.
  * @param argv tells the form, for the flags may be what is wrong.
- * @param server the profile it is about: takes the place of NAME in hints.
+ * @param context the profile it is about, which takes the place of NAME in hints; and the command, whose help is meant.
  * @returns the exit code.
  */
-export function reportError(thrown: unknown, argv: readonly string[], server?: string): number {
+export function reportError(
+  thrown: unknown,
+  argv: readonly string[],
+  {server, command}: {server?: string | undefined; command?: string | undefined} = {},
+): number {
   // oclif's way to end early, used by --help.
   if (thrown instanceof Errors.ExitError) return thrown.oclif.exit ?? 0;
   const error = thrown instanceof Errors.CLIError ? fromParser(thrown) : toMxtokError(thrown);
   if (error.code !== 'usage') error.server ??= server;
-  const hint =
-    error.server === undefined
-      ? error.hint
-      : error.hint?.replace(/(mxtok server \w+) NAME\b/, `$1 ${error.server}`);
+  const hint = error.hint
+    ?.replace(/(mxtok server \w+) NAME\b/, error.server === undefined ? '$&' : `$1 ${error.server}`)
+    .replace(
+      'See --help.',
+      `See mxtok ${command === undefined ? '' : `${command.replaceAll(':', ' ')} `}--help.`,
+    );
   const flags = argv.includes('--') ? argv.slice(0, argv.indexOf('--')) : argv;
   const output =
     flags.find((_, index) => flags[index - 1] === '--output') ??
@@ -47,9 +53,13 @@ export function reportError(thrown: unknown, argv: readonly string[], server?: s
 
 /** The parser's complaints in our words, and with a way out for tokens that look like flags. */
 function fromParser(error: Errors.CLIError): MxtokError {
-  const {flags, args} = error as {flags?: unknown[]; args?: unknown[]};
+  const {flags, args, parse} = error as {
+    flags?: unknown[];
+    args?: unknown[];
+    parse?: {input?: {args?: object}};
+  };
   if (error.constructor.name === 'NonExistentFlagsError' && typeof flags?.[0] === 'string')
-    return unknownFlag(flags[0]);
+    return unknownFlag(flags[0], 'token' in (parse?.input?.args ?? {}));
   if (error.constructor.name === 'RequiredArgsError' && args) {
     const names = args.map((arg) => (arg as {name: string}).name.toUpperCase());
     return usageError(`${names.join(' and ')} ${names.length === 1 ? 'is' : 'are'} missing`, 'See --help.');
@@ -75,9 +85,8 @@ export function unexpectedArgument(word: string): MxtokError {
   return usageError(`unexpected argument ${quote(word)}`, 'See --help.');
 }
 
-export function unknownFlag(flag: string): MxtokError {
-  return usageError(
-    `there is no flag ${quote(flag)}`,
-    'See --help. A token that begins with "-" goes after "--": mxtok show -- -abc',
-  );
+/** @param takesTokens whether it may be meant as a token. */
+export function unknownFlag(flag: string, takesTokens: boolean): MxtokError {
+  const advice = takesTokens ? ` A token that begins with "-" goes after "--": mxtok show -- -abc` : '';
+  return usageError(`there is no flag ${quote(flag)}`, `See --help.${advice}`);
 }

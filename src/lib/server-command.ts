@@ -6,7 +6,7 @@ import {Args, Flags} from '@oclif/core';
 import {MxtokCommand} from './command.ts';
 import {openHttp} from './connection.ts';
 import {checkAccessToken, resolveCredential} from './credential.ts';
-import {usageError} from './errors.ts';
+import {toMxtokError, usageError} from './errors.ts';
 import {logInVerified, type VerifiedServer, verifyServer} from './operations/server.ts';
 import type {Prompter} from './prompts.ts';
 import type {Profile} from './store/profiles.ts';
@@ -65,6 +65,16 @@ export const nameArg = {
   name: Args.string({description: 'Name of the server profile.', required: true, ignoreStdin: true}),
 };
 
+/** How often a person is asked for a password. */
+const PASSWORD_ATTEMPTS = 3;
+
+interface PasswordCredential {
+  user: string;
+  password: string;
+  /** Ask once more; only where a person can answer. */
+  again?: () => Promise<string>;
+}
+
 type Credential = Pick<Profile, 'access_token' | 'access_token_file' | 'access_token_command'>;
 
 /** Of a profile, all that is not about its credential. */
@@ -108,7 +118,7 @@ export abstract class ServerCommand extends MxtokCommand {
   protected async loginFromFlags(flags: {
     user?: string | undefined;
     'password-stdin'?: boolean;
-  }): Promise<{user: string; password: string} | undefined> {
+  }): Promise<PasswordCredential | undefined> {
     const {user} = flags;
     if (user?.trim() === '') throw usageError('--user cannot be empty');
     if (user === undefined || !flags['password-stdin']) return undefined;
@@ -130,9 +140,7 @@ export abstract class ServerCommand extends MxtokCommand {
   }
 
   /** Ask how to get at an access token, and for what that takes. */
-  protected async askForCredential(
-    prompter: Prompter,
-  ): Promise<Credential | {user: string; password: string}> {
+  protected async askForCredential(prompter: Prompter): Promise<Credential | PasswordCredential> {
     const how = await prompter.select('How do you want to log in?', [
       {value: 'password', name: 'With the password of a server admin'},
       {value: 'token', name: 'With an access token that I have'},
@@ -153,13 +161,11 @@ export abstract class ServerCommand extends MxtokCommand {
     }
   }
 
-  protected async askForPassword(
-    prompter: Prompter,
-    user: string | undefined,
-  ): Promise<{user: string; password: string}> {
+  protected async askForPassword(prompter: Prompter, user: string | undefined): Promise<PasswordCredential> {
     return {
       user: user ?? (await prompter.input('User name of a server admin:', required)),
       password: await prompter.secret('Password:'),
+      again: () => prompter.secret('Password:'),
     };
   }
 
@@ -167,18 +173,12 @@ export abstract class ServerCommand extends MxtokCommand {
   protected async withCredential(
     name: string,
     profile: Profile,
-    credential: Credential | {user: string; password: string},
+    credential: Credential | PasswordCredential,
     verify: boolean,
   ): Promise<{profile: Profile; verified: VerifiedServer | undefined}> {
     const environment = this.environment();
     if ('user' in credential) {
-      const {access_token, ...verified} = await logInVerified(
-        environment,
-        name,
-        profile,
-        credential.user,
-        credential.password,
-      );
+      const {access_token, ...verified} = await this.logIn(name, profile, credential);
       const {server_name, user_id, software} = verified;
       return {
         profile: {...withoutCredential(profile), server_name, user_id, software, access_token},
@@ -193,6 +193,24 @@ export abstract class ServerCommand extends MxtokCommand {
     const verified = await verifyServer(http, await resolveCredential(complete, name));
     const {server_name, user_id, software} = verified;
     return {profile: {...complete, server_name, user_id, software}, verified};
+  }
+
+  /** A person may mistype; homeservers allow few tries. */
+  private async logIn(
+    name: string,
+    profile: Profile,
+    {user, password, again}: PasswordCredential,
+  ): Promise<VerifiedServer & {access_token: string}> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await logInVerified(this.environment(), name, profile, user, password);
+      } catch (error) {
+        const {code, message} = toMxtokError(error);
+        if (code !== 'unauthorized' || !again || attempt === PASSWORD_ATTEMPTS) throw error;
+        this.note(`Not accepted: ${message}.`);
+        password = await again();
+      }
+    }
   }
 
   protected noteVerified(verified: VerifiedServer | undefined): void {

@@ -151,7 +151,7 @@ export function resolveExpiry(when: When, now: number): number | null {
 function pastError(time: number): ReturnType<typeof usageError> {
   return usageError(
     `--expiry: ${formatLocal(time)} has passed already`,
-    'To end a token now use: mxtok disable TOKEN',
+    'Give a later time, or "never". To close a token now: mxtok disable TOKEN',
   );
 }
 

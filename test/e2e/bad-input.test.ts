@@ -250,8 +250,8 @@ describe('wrong input', function () {
     }
 
     refuses(['update', 'abc'], {says: /there is nothing to change[^]*--uses, --expiry, --label and --note/});
-    refuses(['delete', 'abc'], {says: /asks before it deletes, and nobody is there to ask[^]*--yes/});
-    refuses(['delete', '--no-input', 'abc'], {says: /nobody is there to ask[^]*--yes/});
+    refuses(['delete', 'abc'], {says: /asks before it deletes, and nobody can answer[^]*--yes/});
+    refuses(['delete', '--no-input', 'abc'], {says: /nobody can answer[^]*--yes/});
   });
 
   describe('of a list', () => {
@@ -540,7 +540,7 @@ describe('wrong input', function () {
     refuses(['server', 'login', 'main'], {says: /missing: --user, --password-stdin/});
     refuses(['server', 'login', 'main', '--user', 'admin'], {says: /missing: --password-stdin/});
     refuses(['server', 'login', 'main', '--password-stdin'], {says: /--password-stdin needs --user/});
-    refuses(['server', 'remove', 'main'], {says: /nobody is there to ask[^]*--yes/});
+    refuses(['server', 'remove', 'main'], {says: /nobody can answer[^]*--yes/});
     refuses(['server', 'logout', 'main'], {says: /comes from a file[^]*--local main/}, () => {
       const {access_token: _, ...rest} = profile();
       giveProfiles(operator, {main: {...rest, access_token_file: '/x'}});

@@ -451,7 +451,7 @@ describe('the token verbs', function () {
       await operator.ok(['disable', token]);
       const before = await api.get(token);
       const result = await operator.mxtok(['update', token, '--expiry', '7d', '--json']);
-      assert.equal(result.code, 1);
+      assert.equal(result.code, 2);
       assert.equal(failureOf(result).code, 'token_disabled');
       assert.deepEqual(await api.get(token), before);
       assert.equal((await register(server.url, token)).userId, undefined);

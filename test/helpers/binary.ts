@@ -45,7 +45,12 @@ export class Operator {
   /** Run `mxtok ARGV` to its end; nothing is thrown for an exit code. */
   mxtok(argv: string[], options: BinaryOptions = {}): Promise<BinaryResult> {
     return new Promise((resolve, reject) => {
-      const child = spawn(process.execPath, [BINARY, ...argv], {env: {...this.env, ...options.env}});
+      const child = spawn(process.execPath, [BINARY, ...argv], {
+        env: {...this.env, ...options.env},
+        // One that hangs would keep the test runner from its end.
+        timeout: 100_000,
+        killSignal: 'SIGKILL',
+      });
       const out = {stdout: '', stderr: ''};
       child.stdout.setEncoding('utf8').on('data', (text: string) => (out.stdout += text));
       child.stderr.setEncoding('utf8').on('data', (text: string) => (out.stderr += text));

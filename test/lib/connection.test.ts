@@ -55,9 +55,13 @@ describe('chooseTarget', () => {
     assert.deepEqual(target, {server: 'two', profile: TWO});
   });
 
-  it('prefers MXTOK_URL with MXTOK_ACCESS_TOKEN to MXTOK_SERVER and the default', () => {
+  it('refuses MXTOK_URL and MXTOK_SERVER together: they name two servers', () => {
     const env = {...URL_AND_TOKEN, MXTOK_SERVER: 'one'};
-    const target = chooseTarget(surroundings({one: ONE}, env, 'one'), undefined);
+    assert.equal(errorIn(() => chooseTarget(surroundings({one: ONE}, env, 'one'), undefined)).code, 'usage');
+  });
+
+  it('prefers MXTOK_URL with MXTOK_ACCESS_TOKEN to the default', () => {
+    const target = chooseTarget(surroundings({one: ONE}, URL_AND_TOKEN, 'one'), undefined);
     assert.deepEqual(target, {
       server: null,
       profile: {url: BASE, access_token: ACCESS_TOKEN, allow_http: false},
@@ -107,7 +111,7 @@ describe('chooseTarget', () => {
 
   it('refuses MXTOK_URL and MXTOK_ACCESS_TOKEN one without the other', () => {
     for (const name of ['MXTOK_URL', 'MXTOK_ACCESS_TOKEN'] as const) {
-      const env = {[name]: URL_AND_TOKEN[name], MXTOK_SERVER: 'one'};
+      const env = {[name]: URL_AND_TOKEN[name]};
       const error = errorIn(() => chooseTarget(surroundings({one: ONE}, env, 'one'), undefined));
       assert.equal(error.code, 'usage');
       assert.match(error.message, new RegExp(`^${name} is set`));

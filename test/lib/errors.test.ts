@@ -9,7 +9,7 @@ describe('exit codes', () => {
       unexpected: 1,
       store: 1,
       unsupported: 1,
-      token_disabled: 1,
+      token_disabled: 2,
       still_accepted: 1,
       usage: 2,
       declined: 3,

@@ -9,6 +9,7 @@ import {connectionFlags, credentialFlags, loginFlags, ServerCommand} from '../..
 import {parseProfileName, type Profile, profileExists} from '../../lib/store/profiles.ts';
 
 export default class ServerAdd extends ServerCommand {
+  static override usage = 'server add [NAME] [FLAGS]';
   static override summary = 'Add a homeserver: its address, and an access token of a server admin.';
   static override description =
     'On a terminal, what is missing is asked for. The homeserver is asked whether all of it is right before anything is saved. An access token is never given as a flag, where others could read it.';

@@ -4,6 +4,7 @@ import {MxtokError} from '../../lib/errors.ts';
 import {ServerCommand} from '../../lib/server-command.ts';
 
 export default class ServerDefault extends ServerCommand {
+  static override usage = 'server default [NAME] [FLAGS]';
   static override summary =
     'Choose the server that is used where none is named; without NAME, tell which it is.';
   static override examples = ['<%= config.bin %> server default main', '<%= config.bin %> server default'];

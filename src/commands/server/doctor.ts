@@ -6,6 +6,7 @@ import {sanitise} from '../../lib/output/sanitise.ts';
 import {ServerCommand} from '../../lib/server-command.ts';
 
 export default class ServerDoctor extends ServerCommand {
+  static override usage = 'server doctor [NAME] [FLAGS]';
   static override summary = 'Find out what is wrong with a homeserver, or with the way to it.';
   static override description =
     'Looks at the local files, the access token, the network, the software, the clock, how registration is set up, and for tokens that read as disabled but are accepted. Changes nothing. Exits 9 where it finds a fault.';

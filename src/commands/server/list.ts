@@ -2,6 +2,7 @@ import {SERVER_FIELDS, toServerRecord} from '../../lib/output/servers.ts';
 import {ServerCommand} from '../../lib/server-command.ts';
 
 export default class ServerList extends ServerCommand {
+  static override usage = 'server list [FLAGS]';
   static override summary = 'List the server profiles.';
   static override examples = ['<%= config.bin %> server list', '<%= config.bin %> server list --json'];
 

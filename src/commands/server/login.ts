@@ -5,6 +5,7 @@ import {logOut} from '../../lib/homeserver/client-api.ts';
 import {loginFlags, nameArg, ServerCommand} from '../../lib/server-command.ts';
 
 export default class ServerLogin extends ServerCommand {
+  static override usage = 'server login NAME [FLAGS]';
   static override summary = 'Get an access token for a server profile with the password of a server admin.';
   static override description =
     'The password is used once and not kept. An access token that was stored before is ended. Homeservers allow few tries: log in once and keep it.';

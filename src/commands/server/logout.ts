@@ -6,6 +6,7 @@ import {logOutServer} from '../../lib/operations/server.ts';
 import {nameArg, ServerCommand, withoutCredential} from '../../lib/server-command.ts';
 
 export default class ServerLogout extends ServerCommand {
+  static override usage = 'server logout NAME [FLAGS]';
   static override summary = 'End the stored access token on the homeserver, and forget it.';
   static override examples = [
     '<%= config.bin %> server logout main',

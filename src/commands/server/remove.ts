@@ -6,6 +6,7 @@ import {AuditLog} from '../../lib/store/audit.ts';
 import {MetadataStore} from '../../lib/store/metadata.ts';
 
 export default class ServerRemove extends ServerCommand {
+  static override usage = 'server remove NAME [FLAGS]';
   static override summary = 'Remove a server profile. Nothing changes on the homeserver.';
   static override description =
     'Labels, notes and the log stay, and are there again when the same homeserver is added; --purge removes them too. A stored access token stays good on the homeserver: end it first with server logout.';
@@ -47,6 +48,12 @@ export default class ServerRemove extends ServerCommand {
       const prompter = await this.prompter();
       if (!prompter)
         throw usageError('server remove asks before it removes, and nobody is there to ask', 'Add --yes.');
+      if (profile.access_token !== undefined) {
+        this.note(
+          `Its access token stays good on the homeserver; to end it first: mxtok server logout ${name}`,
+        );
+      }
+
       await prompter.confirm(
         `Remove the profile ${name} (${profile.url})${flags.purge ? ', with all labels, notes and its log' : ''}?`,
       );
@@ -60,7 +67,8 @@ export default class ServerRemove extends ServerCommand {
 
     await this.profiles.remove(name);
     this.note(`${name} is removed.`);
-    if (profile.access_token !== undefined)
+    if (flags.yes && profile.access_token !== undefined) {
       this.note('Its access token is still good on the homeserver until somebody ends it there.');
+    }
   }
 }

@@ -3,6 +3,7 @@ import {nameArg, ServerCommand} from '../../lib/server-command.ts';
 import {MetadataStore} from '../../lib/store/metadata.ts';
 
 export default class ServerShow extends ServerCommand {
+  static override usage = 'server show NAME [FLAGS]';
   static override summary = 'Show a server profile and where its data is; never the access token.';
   static override examples = [
     '<%= config.bin %> server show main',

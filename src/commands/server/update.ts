@@ -6,6 +6,7 @@ import {connectionFlags, credentialFlags, nameArg, ServerCommand} from '../../li
 import type {Profile} from '../../lib/store/profiles.ts';
 
 export default class ServerUpdate extends ServerCommand {
+  static override usage = 'server update NAME [FLAGS]';
   static override summary = 'Change the address or the access token of a server profile.';
   static override description =
     'The homeserver is asked whether the profile works before it is saved. To log in with a password, use server login.';

@@ -36,7 +36,7 @@ export function matrixError(status: number, body: unknown): MxtokError {
         ...details,
         hint: matrix?.soft_logout
           ? 'It has expired. Get a new one: mxtok server login NAME'
-          : 'Get a new one with mxtok server login NAME, or set another with mxtok server update NAME.',
+          : 'Get a new one: mxtok server login NAME (with MXTOK_URL: check MXTOK_ACCESS_TOKEN)',
       },
     );
   }

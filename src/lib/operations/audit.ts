@@ -41,17 +41,52 @@ export async function findOperations(log: AuditLog, query: AuditQuery): Promise<
   const records = new Map<string, AuditRecord>();
   /** Started and not chosen: neither is their end, although that may lie within the time asked for. */
   const others = new Set<string>();
+  const open = new OpenOperations();
   for await (const entry of log.read()) {
     const started = records.get(entry.id);
     if (entry.phase === 'finished' && started) finish(started, entry);
     else if (others.has(entry.id)) continue;
     else if (matches(entry, query)) records.set(entry.id, toRecord(entry));
     else if (entry.phase === 'started') others.add(entry.id);
+    if (query.unfinished) open.see(entry);
   }
 
-  const open = ['unfinished', 'unknown'];
-  const found = [...records.values()].filter(({outcome}) => !query.unfinished || open.includes(outcome));
+  const found = [...records.values()].filter(({id}) => !query.unfinished || open.has(id));
   return query.limit === undefined ? found : found.slice(-query.limit);
+}
+
+/** These leave a token in a state that does not depend on what was cut short before. */
+const SETTLING = new Set(['disable', 'enable', 'delete']);
+
+/** Operations without an end that anybody knows, and that no later success on the same token has settled. */
+class OpenOperations {
+  /** By homeserver and token: the operation by its id. */
+  readonly #byToken = new Map<string, Map<string, string>>();
+  readonly #ids = new Set<string>();
+
+  has(id: string): boolean {
+    return this.#ids.has(id);
+  }
+
+  see({id, server_name, fingerprint, operation, phase, outcome}: AuditEntry): void {
+    const key = `${server_name} ${fingerprint ?? id}`;
+    const open = this.#byToken.get(key) ?? new Map<string, string>();
+    this.#byToken.set(key, open);
+    if (phase === 'started') {
+      open.set(id, operation);
+      this.#ids.add(id);
+      return;
+    }
+
+    if (outcome === 'unknown') return;
+    // It has been done again, or undone.
+    const settles = outcome === 'ok' ? SETTLING.has(operation) : false;
+    for (const [other, kind] of open) {
+      if (other !== id && !settles && !(outcome === 'ok' && kind === operation)) continue;
+      open.delete(other);
+      this.#ids.delete(other);
+    }
+  }
 }
 
 function matches(entry: AuditEntry, {server, operation, fingerprint, since, until}: AuditQuery): boolean {
@@ -87,7 +122,9 @@ function toRecord(entry: AuditEntry): AuditRecord {
   return record;
 }
 
-function finish(record: AuditRecord, {time, outcome, after, error}: AuditEntry): void {
+function finish(record: AuditRecord, {time, server_name, outcome, after, error}: AuditEntry): void {
+  // Of a log-in to a homeserver that was not known before, only its end knows the name.
+  record.server_name = server_name;
   record.outcome = outcome ?? 'unknown';
   record.finished_at = time;
   if (after) record.after = after;

@@ -209,7 +209,7 @@ function unnotedError(token: string, cause: MxtokError): MxtokError {
     `the token ${token} was created, but could not be noted here: ${cause.message}`,
     {
       token,
-      hint: 'The token works. Give it its label once the problem is solved: mxtok update -- TOKEN',
+      hint: `The token works. To label it once this is solved: mxtok update --label TEXT -- ${token}`,
     },
   );
 }

@@ -2,7 +2,7 @@
 import pMap from 'p-map';
 
 import type {Connection} from '../connection.ts';
-import {toMxtokError} from '../errors.ts';
+import {MxtokError, toMxtokError} from '../errors.ts';
 import type {Confirmation, DisableOptions, Outcome, TokenLimits} from '../homeserver/homeserver.ts';
 import type {RegistrationToken} from '../registration-token.ts';
 import type {LimitsBeforeDisabling, TokenMetadata} from '../store/metadata.ts';
@@ -82,9 +82,16 @@ export async function disableTokens(
       options,
     );
   } catch (error) {
-    // Interrupted while waiting: what was closed is closed, and running again finishes the job.
-    await Promise.all(operations.map((operation) => operation.failed(toMxtokError(error))));
-    throw error;
+    const problem = toMxtokError(error);
+    await Promise.all(operations.map((operation) => operation.failed(problem)));
+    if (problem.code !== 'interrupted') throw problem;
+    throw new MxtokError(
+      'interrupted',
+      'interrupted before it was done; what was begun is closed, or will be in a second',
+      {
+        hint: 'Run disable again to finish, or enable to go back.',
+      },
+    );
   }
 
   for (const [index, {token, metadata: entry}] of open.entries()) {
@@ -125,13 +132,15 @@ function rememberLimits({token, metadata}: FoundToken, at: number): LimitsBefore
   // a disabled token's expiry off: the ones remembered then are still right.
   if (known && token.disabled) return {...known, at, done: false};
   // The expiry of an expired token is not set anew, so it stays with the time at which that disabling began.
-  if (known && isClosing(token, known)) return known;
+  if (known && isCutShort(token, metadata)) return known;
   return {uses_allowed: token.uses_allowed, expiry_time: token.expiry_time, at, done: false};
 }
 
 /** Whether the token is as a disabling leaves it that was killed between its steps: its expiry is of our making. */
-function isClosing(token: RegistrationToken, known: LimitsBeforeDisabling): boolean {
-  if (known.done || token.expiry_time === null || token.expiry_time === known.expiry_time) return false;
+export function isCutShort(token: RegistrationToken, metadata: TokenMetadata | undefined): boolean {
+  const known = metadata?.disabled;
+  if (!known || known.done || token.expiry_time === null || token.expiry_time === known.expiry_time)
+    return false;
   return token.expiry_time >= known.at && token.expiry_time <= known.at + CLOSING_WINDOW;
 }
 
@@ -165,7 +174,7 @@ export async function planEnable(
   for (const found of foundOf(asked)) {
     const {token, metadata} = found;
     const known = metadata?.disabled;
-    if (!token.disabled && !(known && isClosing(token, known))) {
+    if (!token.disabled && !isCutShort(token, metadata)) {
       open.push(found);
       continue;
     }

@@ -7,6 +7,8 @@ import type {HttpClient} from '../homeserver/http.ts';
 import {identifySoftware, whyUnsupported} from '../homeserver/software.ts';
 import {Synapse} from '../homeserver/synapse.ts';
 import {AuditLog} from '../store/audit.ts';
+import {findOperations} from './audit.ts';
+import {assertWritable} from '../store/files.ts';
 import {MetadataStore} from '../store/metadata.ts';
 import type {Profile} from '../store/profiles.ts';
 
@@ -82,7 +84,7 @@ export async function* examine(environment: Environment, {server, profile}: Targ
     try {
       accessToken = await resolveCredential(profile, server ?? 'the homeserver');
       const where = {
-        stored: 'the configuration',
+        stored: server === null ? 'MXTOK_ACCESS_TOKEN' : 'the configuration',
         file: profile.access_token_file,
         command: 'its command',
         none: '',
@@ -111,12 +113,13 @@ export async function* examine(environment: Environment, {server, profile}: Targ
 async function* examineStore(environment: Environment, profile: Profile): AsyncGenerator<Finding> {
   try {
     if (profile.server_name !== undefined) {
-      const known = new MetadataStore(environment.configDir, profile.server_name, environment.warn).read()
-        .size;
+      const metadata = new MetadataStore(environment.configDir, profile.server_name, environment.warn);
+      metadata.assertUsable();
+      const known = metadata.read().size;
       yield {
         check: 'store',
         result: 'ok',
-        message: `local data of ${profile.server_name} is in order (${known} tokens known)`,
+        message: `local data of ${profile.server_name} is in order (labels and the like of ${known} token${known === 1 ? '' : 's'})`,
       };
     } else {
       yield {check: 'store', result: 'ok', message: 'the configuration is in order'};
@@ -126,23 +129,16 @@ async function* examineStore(environment: Environment, profile: Profile): AsyncG
   }
 
   try {
-    const open = new Map<string, string>();
-    for await (const {id, phase, operation, token, time, server_name} of new AuditLog(
-      environment.dataDir,
-      environment.warn,
-    ).read()) {
-      if (profile.server_name !== undefined && server_name !== profile.server_name) continue;
-      if (phase === 'finished') open.delete(id);
-      else open.set(id, `${operation} ${token ?? ''} at ${time}`);
-    }
-
-    const last = [...open.values()].at(-1);
+    assertWritable(environment.dataDir);
+    const log = new AuditLog(environment.dataDir, environment.warn);
+    const open = await findOperations(log, {server: profile.server_name, unfinished: true});
+    const last = open.at(-1);
     yield last === undefined
       ? {check: 'audit', result: 'ok', message: 'every operation in the audit log came to its end'}
       : {
           check: 'audit',
           result: 'warning',
-          message: `${open.size} operation${open.size === 1 ? ' was' : 's were'} cut short, the last one ${last}`,
+          message: `${open.length} operation${open.length === 1 ? ' was' : 's were'} cut short or had no answer, the last one ${last.operation} ${last.token ?? ''} at ${last.time}`,
           hint: 'See them: mxtok audit --unfinished. Running a disable again finishes it.',
         };
   } catch (error) {

@@ -25,7 +25,13 @@ export interface VerifiedServer {
  */
 export async function verifyServer(http: HttpClient, accessToken: string): Promise<VerifiedServer> {
   await checkSoftware(http);
-  const user_id = await whoAmI(http, accessToken);
+  const user_id = await whoAmI(http, accessToken).catch((error: unknown) => {
+    const problem = toMxtokError(error);
+    if (problem.code !== 'unauthorized') throw problem;
+    const {message, errcode, status} = problem;
+    const hint = 'Is it the whole access token, and of this homeserver? It may have expired, or been ended.';
+    throw new MxtokError('unauthorized', message, {errcode, status, hint});
+  });
   const server_name = serverNameOf(user_id);
   if (server_name === undefined)
     throw new MxtokError('not_matrix', `the homeserver gives ${quote(user_id)} as user id, which is none`);
@@ -84,7 +90,7 @@ export async function logInVerified(
 
     try {
       const verified = await verifyServer(http, session.accessToken);
-      await operation?.succeeded({user: session.userId});
+      await operation?.succeeded({user: session.userId}, verified.server_name);
       return {...verified, access_token: session.accessToken};
     } catch (error) {
       await logOut(http, session.accessToken).catch(() => undefined);

@@ -6,6 +6,7 @@ import type {Outcome, TokenLimits} from '../homeserver/homeserver.ts';
 import type {TokenMetadata} from '../store/metadata.ts';
 import {toAuditState, type TokenRecord} from '../token-record.ts';
 import {resolveExpiry, type When} from '../when.ts';
+import {isCutShort} from './disable.ts';
 import {
   CONCURRENCY,
   findTokens,
@@ -56,7 +57,7 @@ export async function updateTokens(
     const {token} = found.token;
     const limits = changedLimits(found, wanted);
     const entry = changedMetadata(found, changes);
-    if (opensDisabled(connection, found, limits)) {
+    if (changesDisabled(connection, found, limits)) {
       done.set(token, {ok: false, error: disabledError(token)});
     } else if (Object.keys(limits).length === 0 && sameText(entry, found.metadata)) {
       done.set(token, {
@@ -142,20 +143,21 @@ function sameText(entry: TokenMetadata, before: TokenMetadata | undefined): bool
 }
 
 /**
- * Whether the change would let people in with a token that is switched off: on Synapse a new expiry does, while
- * uses_allowed is 0. That is for `enable` to do, which brings back a limit too.
+ * Whether limits are to be changed of a token that is switched off, or half-way to it. On Synapse a new expiry would
+ * let people in while uses_allowed is 0, and other uses would make it look like one that has merely expired.
  */
-function opensDisabled({homeserver}: Connection, {token}: FoundToken, limits: Partial<TokenLimits>): boolean {
-  return token.disabled && !homeserver.accepts(token) && homeserver.accepts({...token, ...limits});
+function changesDisabled(
+  {homeserver}: Connection,
+  {token, metadata}: FoundToken,
+  limits: Partial<TokenLimits>,
+): boolean {
+  if (Object.keys(limits).length === 0 || homeserver.accepts(token)) return false;
+  return token.disabled || isCutShort(token, metadata);
 }
 
 function disabledError(token: string): MxtokError {
-  return new MxtokError(
-    'token_disabled',
-    `${token} is disabled, and this change would make it work again; nothing was changed`,
-    {
-      token,
-      hint: `If you mean that: mxtok enable --uses N --expiry WHEN -- ${token}`,
-    },
-  );
+  return new MxtokError('token_disabled', `${token} is disabled, so its limits stay as they are`, {
+    token,
+    hint: `To open it with other limits: mxtok enable --uses N --expiry WHEN -- ${token}`,
+  });
 }

@@ -96,9 +96,17 @@ export class AuditedOperation {
     this.#started = started;
   }
 
-  /** It was done. @param after how the token is now. */
-  async succeeded(after?: AuditState): Promise<void> {
-    await this.#finish({outcome: 'ok', ...(after && {after})});
+  /**
+   * It was done.
+   * @param after how the token is now.
+   * @param server_name of the homeserver, where it was not known before.
+   */
+  async succeeded(after?: AuditState, server_name?: string): Promise<void> {
+    await this.#finish({
+      outcome: 'ok',
+      ...(after && {after}),
+      ...(server_name !== undefined && {server_name}),
+    });
   }
 
   /** Nothing was sent after all. */
@@ -202,9 +210,13 @@ export class AuditLog {
     const {withLock} = await import('./lock.ts');
     await withLock(path, (assertHeld) => {
       const text = readPrivateFile(this.path, this.#warn) ?? '';
-      const kept = text
-        .split('\n')
-        .filter((line) => line !== '' && parseLine(line)?.server_name !== serverName);
+      const lines = text.split('\n').filter((line) => line !== '');
+      const entries = lines.map((line) => parseLine(line));
+      // The start of a log-in may not know the homeserver's name yet; its end does.
+      const purged = new Set(
+        entries.flatMap((entry) => (entry?.server_name === serverName ? [entry.id] : [])),
+      );
+      const kept = lines.filter((_, index) => !purged.has(entries[index]?.id ?? ''));
       const staged = `${path}.new`;
       try {
         rmSync(staged, {force: true});

@@ -1,5 +1,6 @@
 /** The local files: who may read them, and what is wrong when they cannot be. */
 import {
+  accessSync,
   chmodSync,
   closeSync,
   constants,
@@ -31,6 +32,19 @@ export function ensurePrivateDirectory(path: string): void {
     mkdirSync(path, {recursive: true, mode: PRIVATE_DIRECTORY});
   } catch (error) {
     throw describeFileError(error, path);
+  }
+}
+
+/**
+ * That files in a directory can be changed, found out before anything depends on it.
+ * @throws {MxtokError} `store`
+ */
+export function assertWritable(directory: string): void {
+  ensurePrivateDirectory(directory);
+  try {
+    accessSync(directory, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw describeFileError(error, directory);
   }
 }
 
@@ -116,8 +130,14 @@ function checkDirectory(path: string, warn: Warn): void {
 }
 
 const REASONS: Record<string, [string, string]> = {
-  EACCES: ['permission denied', 'Run mxtok as the user whom the file belongs to.'],
-  EPERM: ['permission denied', 'Run mxtok as the user whom the file belongs to.'],
+  EACCES: [
+    'permission denied',
+    'Run mxtok as the user whom it belongs to, or set MXTOK_CONFIG_DIR and MXTOK_DATA_DIR.',
+  ],
+  EPERM: [
+    'permission denied',
+    'Run mxtok as the user whom it belongs to, or set MXTOK_CONFIG_DIR and MXTOK_DATA_DIR.',
+  ],
   ENOSPC: ['the disk is full', 'Nothing that was there is lost. Make room and run again.'],
   EDQUOT: ['the disk quota is used up', 'Nothing that was there is lost. Make room and run again.'],
   EROFS: [

@@ -125,7 +125,7 @@ export class JsonFile<T extends {version: number}> {
 
   #broken(what: string): MxtokError {
     return new MxtokError('store', `${this.path} is broken: ${what}`, {
-      hint: 'It is left as it is. Repair it or put it right from a backup; moved away, mxtok starts with an empty one.',
+      hint: 'It is left as it is. Repair it, restore it from a backup, or move it away: mxtok then starts with an empty one.',
     });
   }
 }

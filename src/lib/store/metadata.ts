@@ -1,9 +1,9 @@
 /** What homeservers have no place for: labels, notes, who created a token here, and the limits `enable` restores. */
-import {join} from 'node:path';
+import {dirname, join} from 'node:path';
 
 import * as z from 'zod/mini';
 
-import type {Warn} from './files.ts';
+import {assertWritable, type Warn} from './files.ts';
 import {JsonFile} from './json-file.ts';
 
 const DisabledSchema = z.looseObject({
@@ -55,6 +55,12 @@ export class MetadataStore {
 
   get path(): string {
     return this.#file.path;
+  }
+
+  /** That it can be read and changed. @throws {MxtokError} `store` */
+  assertUsable(): void {
+    this.#file.read();
+    assertWritable(dirname(this.path));
   }
 
   /** All that is known, by token. */

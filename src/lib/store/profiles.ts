@@ -152,7 +152,7 @@ export class ProfileStore {
 }
 
 export function profileExists(name: string): MxtokError {
-  return new MxtokError('already_exists', `there is a server profile ${name} already`, {
+  return new MxtokError('already_exists', 'this server profile exists already', {
     server: name,
     hint: `Change it with mxtok server update ${name}, or remove it: mxtok server remove ${name}`,
   });

@@ -134,9 +134,10 @@ describe('updateTokens', () => {
     ['no expiry', {expiry: {kind: 'never'}}],
     ['a later expiry', {expiry: parseExpiry('1d')}],
     ['a later expiry and uses', {uses_allowed: 5, expiry: parseExpiry('1d')}],
+    ['other uses', {uses_allowed: 5}],
   ];
   for (const [name, changes] of opening) {
-    it(`refuses to give a disabled token ${name}: it would work again`, async () => {
+    it(`refuses to give a disabled token ${name}: only enable knows what it had`, async () => {
       const row = homeserver.add('abc-token', {uses_allowed: 0, expiry_time: T0 - DAY});
       const error = await errorOf(update({...changes, label: 'x'}));
       assert.equal(error.code, 'token_disabled');

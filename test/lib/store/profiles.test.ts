@@ -106,7 +106,7 @@ describe('the profiles', () => {
     await store.add('main', one);
     await assert.rejects(store.add('main', two), {
       code: 'already_exists',
-      message: 'there is a server profile main already',
+      message: 'this server profile exists already',
     });
     assert.deepEqual(store.get('main'), one);
   });
