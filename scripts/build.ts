@@ -10,7 +10,7 @@
  *     dist/vendor/NAME.cjs       packages that are imported dynamically
  *     dist/commands/NAME.cjs     where oclif looks for a command: one line that leads to mxtok.cjs
  */
-import {mkdirSync, renameSync, rmSync, writeFileSync} from 'node:fs';
+import {existsSync, mkdirSync, renameSync, rmSync, writeFileSync} from 'node:fs';
 import {dirname, join, relative} from 'node:path';
 import {fileURLToPath} from 'node:url';
 
@@ -131,7 +131,10 @@ for (const file of commands) {
 
 write(join(building, 'THIRD-PARTY-NOTICES.txt'), thirdPartyNotices(root, inputs));
 
-// In one step, so that a run in the meantime finds the old one or the new one.
-rmSync(dist, {recursive: true, force: true});
+// Changed over as fast as two renames are, for whoever runs it in the meantime.
+const old = `${dist}.old`;
+rmSync(old, {recursive: true, force: true});
+if (existsSync(dist)) renameSync(dist, old);
 renameSync(building, dist);
+rmSync(old, {recursive: true, force: true});
 write(join(root, 'oclif.manifest.json'), await makeManifest(root));

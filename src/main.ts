@@ -17,7 +17,7 @@ export async function main(root: string, argv: string[], sources?: string): Prom
   listenForInterrupts();
   // Before oclif's own listener, which throws. A reader that has seen enough (head) is no error.
   process.stdout.prependListener('error', ({code = 'unknown error'}: NodeJS.ErrnoException) => {
-    if (code === 'EPIPE') process.exit(0);
+    if (code === 'EPIPE') process.exit(process.exitCode ?? 0);
     const error = new MxtokError('unexpected', `standard output cannot be written (${code})`, {
       hint: 'What was asked for may be done all the same: see mxtok audit.',
     });

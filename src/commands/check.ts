@@ -50,7 +50,7 @@ export default class Check extends TokenCommand {
     const environment = this.environment();
     const {server, profile} =
       flags.url === undefined
-        ? chooseTarget(environment, flags.server)
+        ? chooseTarget(environment, flags.server, false)
         : {
             server: null,
             profile: {

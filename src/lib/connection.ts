@@ -33,9 +33,14 @@ export interface Target {
 
 /**
  * `--server`, else MXTOK_URL with MXTOK_ACCESS_TOKEN, else MXTOK_SERVER, else the default, else the only profile.
+ * @param needsCredential false where no access token is sent, so that MXTOK_URL will do.
  * @throws {MxtokError} `usage`, `no_such_server`
  */
-export function chooseTarget(environment: Environment, serverFlag: string | undefined): Target {
+export function chooseTarget(
+  environment: Environment,
+  serverFlag: string | undefined,
+  needsCredential = true,
+): Target {
   const profiles = new ProfileStore(environment.configDir, environment.warn);
   if (serverFlag !== undefined) return {server: serverFlag, profile: profiles.get(serverFlag)};
 
@@ -47,7 +52,7 @@ export function chooseTarget(environment: Environment, serverFlag: string | unde
     );
   }
 
-  if (MXTOK_URL && MXTOK_ACCESS_TOKEN) {
+  if (MXTOK_URL && (MXTOK_ACCESS_TOKEN || !needsCredential)) {
     const allowHttp = MXTOK_ALLOW_HTTP === '1';
     // A server name would have to be looked up at each run, and could lead elsewhere tomorrow.
     const address = parseAddress(MXTOK_URL, allowHttp);
@@ -57,7 +62,7 @@ export function chooseTarget(environment: Environment, serverFlag: string | unde
       server: null,
       profile: {
         url: address.baseUrl,
-        access_token: checkAccessToken(MXTOK_ACCESS_TOKEN, 'MXTOK_ACCESS_TOKEN'),
+        ...(MXTOK_ACCESS_TOKEN && {access_token: checkAccessToken(MXTOK_ACCESS_TOKEN, 'MXTOK_ACCESS_TOKEN')}),
         allow_http: allowHttp,
         ...(MXTOK_CA_FILE && {ca_file: MXTOK_CA_FILE}),
       },
@@ -125,7 +130,11 @@ export async function connect(
 ): Promise<Connection> {
   const {profile} = target;
   const http = openHttp(environment, profile);
-  const accessToken = await resolveCredential(profile, target.server ?? 'the homeserver');
+  const accessToken = await resolveCredential(
+    profile,
+    target.server ?? 'the homeserver',
+    environment.http.signal,
+  );
   let serverName = profile.server_name;
   let actor = profile.user_id ?? null;
   if (forChange || serverName === undefined) {

@@ -86,6 +86,19 @@ export class MxtokError extends Error {
   }
 }
 
+const LEAVES_OPEN: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'unreachable',
+  'timeout',
+  'server_error',
+  'not_matrix',
+  'interrupted',
+]);
+
+/** Whether the homeserver may have done what was asked all the same. */
+export function leavesOpen({code}: MxtokError): boolean {
+  return LEAVES_OPEN.has(code);
+}
+
 /** The JSON of an error: a fixed list of fields, absent where they have no value. */
 export interface ErrorJson {
   code: ErrorCode;

@@ -45,7 +45,8 @@ export function reportError(
 
   if (flags.includes('--debug')) {
     const origin = error.cause instanceof Error ? error.cause : error;
-    process.stderr.write(`debug: ${origin.stack ?? String(origin)}\n`);
+    const stack = (origin.stack ?? String(origin)).split('\n').map(sanitise).join('\n');
+    process.stderr.write(`debug: ${stack}\n`);
   }
 
   return error.exitCode;

@@ -7,6 +7,7 @@ import {MxtokCommand} from './command.ts';
 import {openHttp} from './connection.ts';
 import {checkAccessToken, resolveCredential} from './credential.ts';
 import {toMxtokError, usageError} from './errors.ts';
+import {logOut} from './homeserver/client-api.ts';
 import {logInVerified, type VerifiedServer, verifyServer} from './operations/server.ts';
 import type {Prompter} from './prompts.ts';
 import type {Profile} from './store/profiles.ts';
@@ -76,6 +77,12 @@ interface PasswordCredential {
 }
 
 type Credential = Pick<Profile, 'access_token' | 'access_token_file' | 'access_token_command'>;
+
+/** `--ca-file`: the same file wherever a later run is started. @throws {MxtokError} `usage` */
+export function parseCaFile(input: string | undefined): string | undefined {
+  if (input === '') throw usageError('--ca-file needs the path of a file');
+  return input === undefined ? undefined : resolve(input);
+}
 
 /** Of a profile, all that is not about its credential. */
 export function withoutCredential(profile: Profile): Profile {
@@ -211,6 +218,14 @@ export abstract class ServerCommand extends MxtokCommand {
         password = await again();
       }
     }
+  }
+
+  /** A session that could not be saved is one that nobody would know of. */
+  protected async endUnsavedLogin(profile: Profile, credential: object): Promise<void> {
+    if (!('user' in credential) || profile.access_token === undefined) return;
+    const http = openHttp(this.environment(), profile);
+    this.closeAtEnd(http);
+    await logOut(http, profile.access_token).catch(() => undefined);
   }
 
   protected noteVerified(verified: VerifiedServer | undefined): void {

@@ -7,6 +7,7 @@ const MAX_INPUT = 64 * 1024 * 1024;
 
 /** @throws {MxtokError} `usage`, where it has no end in sight; `interrupted`. */
 export async function readStdin(): Promise<string> {
+  if (interruptSignal.aborted) throw interruptedError();
   const chunks: Buffer[] = [];
   let size = 0;
   const stop = (): void => {

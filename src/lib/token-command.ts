@@ -146,11 +146,18 @@ export abstract class TokenCommand extends MxtokCommand {
     const [first] = errors;
     if (!first) return;
     if (isSingle(words)) throw first;
+    const summary = `${errors.length} of ${outcomes.length} tokens failed`;
+    const interrupted = errors.find(({code}) => code === 'interrupted');
+    if (interrupted) throw new MxtokError('interrupted', `interrupted; ${summary}`);
     if (this.format !== 'json' && this.format !== 'ndjson') {
-      for (const error of errors) process.stderr.write(`error: ${sanitise(error.message)}\n`);
+      for (const {token = '', message} of errors) {
+        const about = message.includes(token) ? '' : `${token}: `;
+        process.stderr.write(`error: ${sanitise(about + message)}\n`);
+      }
     }
 
-    throw new MxtokError('some_failed', `${errors.length} of ${outcomes.length} tokens failed`);
+    const hints = [...new Set(errors.flatMap(({hint}) => hint ?? []))];
+    throw new MxtokError('some_failed', summary, {hint: hints.length === 1 ? hints[0] : undefined});
   }
 
   /** Whether a change is to end without a word on stdout: nobody asked for data. */

@@ -356,10 +356,17 @@ describe('the token verbs', function () {
       );
     });
 
-    it('exits 2 where standard input is empty', async function () {
+    it('has nothing to do where standard input is empty, which is no failure under cron', async function () {
       const {code, stdout, stderr} = await operator.mxtok(['show', '-']);
-      assert.deepEqual([code, stdout], [2, '']);
+      assert.deepEqual([code, stdout], [0, '']);
       assert.match(stderr, /no token on standard input/);
+      assert.deepEqual(await operator.json<unknown[]>(['disable', '-']), []);
+      assert.deepEqual(await operator.mxtok(['disable', '-q', '-']), {
+        code: 0,
+        signal: null,
+        stdout: '',
+        stderr: '',
+      });
     });
 
     it('exits 5 where there is no such token, with the error as JSON on stderr', async function () {
@@ -523,12 +530,15 @@ describe('the token verbs', function () {
       await api.create(good, {uses_allowed: 1});
       const {proxy, env} = await throughProxy();
       const yes = await operator.mxtok(['check', good], {env});
-      assert.deepEqual([yes.stdout, yes.stderr, yes.code], [`${good}\ttrue\n`, '', 0]);
+      assert.deepEqual([yes.stdout, yes.stderr, yes.code], [`\t${good}\ttrue\tvalid\n`, '', 0]);
       const no = await operator.mxtok(['check', bad, '--json'], {env});
       assert.equal(no.code, 9);
       assert.deepEqual(JSON.parse(no.stdout), {server: null, token: bad, accepted: false, reason: 'invalid'});
       const several = await operator.mxtok(['check', good, bad], {env});
-      assert.deepEqual([several.stdout, several.code], [`${good}\ttrue\n${bad}\tfalse\n`, 9]);
+      assert.deepEqual(
+        [several.stdout, several.code],
+        [`\t${good}\ttrue\tvalid\n\t${bad}\tfalse\tinvalid\n`, 9],
+      );
       const quiet = await operator.mxtok(['check', '-q', bad], {env});
       assert.deepEqual([quiet.stdout, quiet.stderr, quiet.code], ['', '', 9]);
       assert.equal(proxy.exchanges.length, 5);

@@ -58,10 +58,13 @@ export class AdminApi {
     return uses_allowed ? Math.max(0, uses_allowed - completed - pending) : Number.POSITIVE_INFINITY;
   }
 
-  /** A token of the given limit whose time is over. */
+  /** A token of the given limit whose time is over, also by the whole seconds of the homeserver's `Date`. */
   async createExpired(token: string, uses_allowed: number | null): Promise<ApiToken> {
-    const created = await this.create(token, {uses_allowed, expiry_time: Date.now() + 1500});
+    // The last moment of a second, so that the next one tells.
+    const expiry_time = Math.ceil((Date.now() + 1000) / 1000) * 1000 - 1;
+    const created = await this.create(token, {uses_allowed, expiry_time});
     await this.untilRefused(token);
+    while ((await this.#ask('GET', pathOf(token))).now < expiry_time);
     return created;
   }
 

@@ -32,6 +32,9 @@ export class FakeSynapse {
   readonly tokens = new Map<string, SynapseRow>();
   /** Each request: method, what follows the endpoint's path, and the body. */
   readonly sent: string[] = [];
+  /** Of these, those that only ask whether an expiry is past; they are not in `sent`. */
+  readonly probes: string[] = [];
+  #probed: string | undefined;
   /** May answer a request in place of the rules, or meddle before they answer. */
   before: (request: string) => Reply | undefined = () => undefined;
   /** May meddle after the rules have answered. */
@@ -79,9 +82,23 @@ export class FakeSynapse {
   #answer(method: string, path: string, body: unknown): Reply {
     const short = path.replace(ADMIN, '').replace(VALIDITY, 'validity ');
     const request = [method, short, ...(body === '' ? [] : [JSON.stringify(body)])].join(' ');
-    this.sent.push(request);
+    if (this.#isProbe(method, short, body)) this.probes.push(request);
+    else this.sent.push(request);
+    // No two changes come in the same millisecond: an expiry that is reached is past for the next one.
+    if (method === 'PUT') this.now += 1;
     const reply = this.before(request) ?? this.#rules(method, short, body as Partial<SynapseRow>);
     return this.after(request, reply) ?? reply;
+  }
+
+  /** An expiry that is set to what it is, to learn whether it is past, and the look at the token after it. */
+  #isProbe(method: string, path: string, body: unknown): boolean {
+    const row = this.tokens.get(decodeURIComponent(path.slice(1)));
+    const {expiry_time, uses_allowed} = (body || {}) as Partial<SynapseRow>;
+    const probe =
+      method === 'PUT' && row !== undefined && uses_allowed === undefined && expiry_time === row.expiry_time;
+    const look = method === 'GET' && this.#probed === path;
+    this.#probed = probe ? path : undefined;
+    return probe || look;
   }
 
   #rules(method: string, path: string, body: Partial<SynapseRow>): Reply {

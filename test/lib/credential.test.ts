@@ -50,22 +50,26 @@ describe('resolveCredential', () => {
   });
 });
 
+/** As a promise, for errorOf. */
+const readFileLater = (path: string): Promise<string> =>
+  Promise.resolve().then(() => readAccessTokenFile(path));
+
 describe('readAccessTokenFile', () => {
   it('says what is wrong with the file, and names it', async () => {
     const dir = tempDir();
-    const missing = await errorOf(readAccessTokenFile(join(dir, 'none')));
+    const missing = await errorOf(readFileLater(join(dir, 'none')));
     assert.equal(missing.code, 'no_credential');
     assert.match(missing.message, /none" cannot be read: there is no such file/);
     mkdirSync(join(dir, 'dir'));
-    assert.match((await errorOf(readAccessTokenFile(join(dir, 'dir')))).message, /EISDIR/);
+    assert.match((await errorOf(readFileLater(join(dir, 'dir')))).message, /it is not a file/);
     writeFileSync(join(dir, 'empty'), '\n');
-    assert.match((await errorOf(readAccessTokenFile(join(dir, 'empty')))).message, /is empty/);
+    assert.match((await errorOf(readFileLater(join(dir, 'empty')))).message, /is empty/);
   });
 
   it('never repeats what is in the file', async () => {
     const path = join(tempDir(), 'secret');
     writeFileSync(path, `access_token = ${TOKEN}\n`);
-    const error = await errorOf(readAccessTokenFile(path));
+    const error = await errorOf(readFileLater(path));
     assert.equal(error.code, 'no_credential');
     assert.match(error.message, /cannot be an access token/);
   });

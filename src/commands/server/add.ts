@@ -5,7 +5,13 @@ import {usageError} from '../../lib/errors.ts';
 import {parseAddress} from '../../lib/homeserver/address.ts';
 import {checkSoftware} from '../../lib/operations/server.ts';
 import {complaint} from '../../lib/prompts.ts';
-import {connectionFlags, credentialFlags, loginFlags, ServerCommand} from '../../lib/server-command.ts';
+import {
+  connectionFlags,
+  credentialFlags,
+  loginFlags,
+  ServerCommand,
+  parseCaFile,
+} from '../../lib/server-command.ts';
 import {parseProfileName, type Profile, profileExists} from '../../lib/store/profiles.ts';
 
 export default class ServerAdd extends ServerCommand {
@@ -68,6 +74,7 @@ export default class ServerAdd extends ServerCommand {
     }
 
     const allowHttp = flags['allow-http'];
+    const caFile = parseCaFile(flags['ca-file']);
     const name = parseProfileName(
       args.name ?? (await prompter?.input('Name for this server:', complaint(parseProfileName))) ?? '',
     );
@@ -78,12 +85,12 @@ export default class ServerAdd extends ServerCommand {
     const validUrl = complaint((value) => parseAddress(value, allowHttp));
     const input = flags.url ?? (await prompter?.input('URL or server name:', validUrl)) ?? '';
     // A name that cannot be looked up, or leads to something else, is told before anybody types a password.
-    const url = await resolveUrl(this.environment(), input, allowHttp, flags['ca-file']);
+    const url = await resolveUrl(this.environment(), input, allowHttp, caFile);
     if (url !== input) this.note(`${input} is at ${url}.`);
     const base: Profile = {
       url,
       ...(allowHttp && {allow_http: true}),
-      ...(flags['ca-file'] !== undefined && {ca_file: flags['ca-file']}),
+      ...(caFile !== undefined && {ca_file: caFile}),
     };
     const verify = !flags['no-verify'];
     if (verify) await this.checkSoftware(base);
@@ -96,7 +103,10 @@ export default class ServerAdd extends ServerCommand {
           ? await this.askForCredential(prompter)
           : {});
     const {profile, verified} = await this.withCredential(name, base, credential, verify);
-    const {isDefault} = await this.profiles.add(name, profile);
+    const {isDefault} = await this.profiles.add(name, profile).catch(async (error: unknown) => {
+      await this.endUnsavedLogin(profile, credential);
+      throw error;
+    });
     this.noteVerified(verified);
     if (isDefault) this.note(`${name} is the default server. Next: mxtok create --uses 1 --expiry 7d`);
     else this.note(`Use it with --server ${name}, or make it the default: mxtok server default ${name}`);

@@ -41,7 +41,10 @@ export default class ServerLogin extends ServerCommand {
     if (!credential) return;
 
     const {profile, verified} = await this.withCredential(name, before, credential, true);
-    await this.profiles.update(name, () => profile);
+    await this.profiles.change(name, before, profile).catch(async (error: unknown) => {
+      await this.endUnsavedLogin(profile, credential);
+      throw error;
+    });
     const source = credentialSource(before);
     if (source === 'file' || source === 'command')
       this.note(`The access token is stored now, and no longer read from a ${source}.`);

@@ -37,6 +37,10 @@ export default class ServerRemove extends ServerCommand {
           profile.server_name !== undefined &&
           other.profile.server_name === profile.server_name,
       );
+    if (flags.purge && profile.server_name === undefined) {
+      this.note('Which homeserver it is for was never found out, so there are no labels and no log of it.');
+    }
+
     if (flags.purge && shared) {
       throw usageError(
         `the labels and the log of ${profile.server_name ?? ''} belong to the profile ${shared.name} too; nothing was removed`,

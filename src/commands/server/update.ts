@@ -2,7 +2,13 @@ import {Flags} from '@oclif/core';
 
 import {resolveUrl} from '../../lib/connection.ts';
 import {usageError} from '../../lib/errors.ts';
-import {connectionFlags, credentialFlags, nameArg, ServerCommand} from '../../lib/server-command.ts';
+import {
+  connectionFlags,
+  credentialFlags,
+  nameArg,
+  ServerCommand,
+  parseCaFile,
+} from '../../lib/server-command.ts';
 import type {Profile} from '../../lib/store/profiles.ts';
 
 export default class ServerUpdate extends ServerCommand {
@@ -36,7 +42,9 @@ export default class ServerUpdate extends ServerCommand {
   async run(): Promise<void> {
     const {args, flags} = await this.parseInput(ServerUpdate);
     const {name} = args;
-    const {url, 'ca-file': caFile} = flags;
+    const {url} = flags;
+    // '' takes it away.
+    const caFile = flags['ca-file'] === '' ? '' : parseCaFile(flags['ca-file']);
     // oclif's type leaves out that a flag may not have been given.
     const allowHttp = flags['allow-http'] as boolean | undefined;
     this.server = name;
@@ -75,7 +83,7 @@ export default class ServerUpdate extends ServerCommand {
       delete profile.user_id;
     }
 
-    await this.profiles.update(name, () => profile);
+    await this.profiles.change(name, before, profile);
     if (verified && before.server_name !== undefined && verified.server_name !== before.server_name) {
       this.warning(
         `${name} was for ${before.server_name} and is for ${verified.server_name} now; labels and notes stay with ${before.server_name}`,

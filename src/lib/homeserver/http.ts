@@ -181,7 +181,7 @@ export class HttpClient {
     this.#options.onDebug?.(
       `${method} ${this.#base}${shownPath} → ${response.statusCode}, ${Math.round(performance.now() - state.sent)} ms, ${response.body.length} bytes`,
     );
-    return this.#read(response);
+    return this.#read(response, accessToken);
   }
 
   /** What all requests have in common, put together once: got takes half a millisecond to do it. */
@@ -228,10 +228,17 @@ export class HttpClient {
     });
   }
 
-  #read(response: Response<Buffer>): Answer {
+  #read(response: Response<Buffer>, accessToken: string | undefined): Answer {
     const status = response.statusCode;
-    if (status >= 300 && status < 400) throw redirectError(this.baseUrl, status, response.headers.location);
-    const text = response.body.toString('utf8');
+    // A proxy that repeats what it was sent must not make us print it.
+    const hide = (text: string): string =>
+      accessToken === undefined ? text : text.replaceAll(accessToken, '…');
+    if (status >= 300 && status < 400) {
+      const {location} = response.headers;
+      throw redirectError(this.baseUrl, status, location === undefined ? undefined : hide(location));
+    }
+
+    const text = status === 200 ? response.body.toString('utf8') : hide(response.body.toString('utf8'));
     try {
       return {status, body: JSON.parse(text) as unknown};
     } catch {

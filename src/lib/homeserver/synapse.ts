@@ -11,7 +11,7 @@ import {setTimeout as sleep} from 'node:timers/promises';
 import pMap from 'p-map';
 import * as z from 'zod/mini';
 
-import {interruptedError, MxtokError, toMxtokError, usageError} from '../errors.ts';
+import {interruptedError, leavesOpen, MxtokError, toMxtokError, usageError} from '../errors.ts';
 import {MAX_TOKEN_LENGTH, maskToken, type RegistrationToken} from '../registration-token.ts';
 import {checkValidity} from './client-api.ts';
 import type {ServerClock} from './clock.ts';
@@ -33,7 +33,12 @@ const CONCURRENCY = 8;
 /** From so many named tokens on, the whole list is one request instead of one each. */
 const LIST_FROM = 20;
 /** How often to try again with a later expiry when the homeserver's clock has passed the one we sent. */
-const EXPIRY_ATTEMPTS = 5;
+const EXPIRY_ATTEMPTS = 10;
+/** How long to wait for an expiry that is past by the Date header to be past, milliseconds. */
+const PROOF_PATIENCE = 60_000;
+const PROOF_INTERVAL = 250;
+/** When to ask again whether a token was made whose creation had no answer: it may be under way still. Milliseconds. */
+const SETTLE_DELAYS = [500, 1000, 2000];
 
 const TokenList = z.object({registration_tokens: z.array(z.unknown())});
 
@@ -61,16 +66,20 @@ function readToken(body: unknown): RegistrationToken {
 }
 
 function isIntegerOrNull(value: unknown): value is number | null {
-  return value === null || Number.isSafeInteger(value);
+  // Other tools have put times on tokens that are past what is exact (nanoseconds); they can be shown all the same.
+  return value === null || Number.isInteger(value);
 }
 
 export class Synapse implements Homeserver {
   readonly #http: HttpClient;
   readonly #accessToken: string;
+  readonly #settleDelays: readonly number[];
 
-  constructor(http: HttpClient, accessToken: string) {
+  /** @param settleDelays see {@link SETTLE_DELAYS}. */
+  constructor(http: HttpClient, accessToken: string, settleDelays: readonly number[] = SETTLE_DELAYS) {
     this.#http = http;
     this.#accessToken = accessToken;
+    this.#settleDelays = settleDelays;
   }
 
   get clock(): ServerClock {
@@ -158,23 +167,45 @@ export class Synapse implements Homeserver {
       });
     }
 
-    if (!['unreachable', 'timeout', 'server_error', 'not_matrix'].includes(problem.code)) throw problem;
-    let found: RegistrationToken;
+    if (!leavesOpen(problem)) throw problem;
+    let found: RegistrationToken | undefined;
     try {
-      found = await this.get(token);
-    } catch (lookup) {
-      if (lookup instanceof MxtokError && lookup.code === 'no_such_token') throw problem;
+      found = await this.#appears(token);
+    } catch {
       throw new MxtokError(
         problem.code,
-        `${problem.message}; whether the token ${maskToken(token)} was created could not be found out`,
+        `${problem.message}; whether the token ${token} was created could not be found out`,
         {status: problem.status, token, hint: `Look when the homeserver is back: mxtok show -- ${token}`},
       );
+    }
+
+    if (!found) {
+      throw new MxtokError(problem.code, `${problem.message}; the token ${token} was not created, so far`, {
+        status: problem.status,
+        errcode: problem.errcode,
+        token,
+        hint: `It may appear yet. To try again without making a second one: mxtok create --token ${token} …`,
+      });
     }
 
     const asOrdered = found.uses_allowed === limits.uses_allowed && found.expiry_time === limits.expiry_time;
     const untouched = found.completed === 0 && found.pending === 0;
     if (asOrdered && untouched) return found;
     throw alreadyExists(token, undefined);
+  }
+
+  /** @returns the token, as soon as it is there; `undefined` where it does not appear for some seconds. */
+  async #appears(token: string): Promise<RegistrationToken | undefined> {
+    for (const delay of [0, ...this.#settleDelays]) {
+      await sleep(delay);
+      try {
+        return await this.get(token);
+      } catch (error) {
+        if (!(error instanceof MxtokError && error.code === 'no_such_token')) throw error;
+      }
+    }
+
+    return undefined;
   }
 
   async update(token: string, limits: Partial<TokenLimits>): Promise<RegistrationToken> {
@@ -199,7 +230,7 @@ export class Synapse implements Homeserver {
    * 1. As few uses as it can have (those it had, or one) and an expiry at the next second. With any use behind it the
    *    token is dead at once; else one registration at most can slip in during that second, where before any
    *    number could. The API refuses an expiry in the past.
-   * 2. Once that second is over: `uses_allowed: 0`, by which every other tool knows it as disabled. The expiry stays.
+   * 2. Once that second is over, by Synapse's own word: `uses_allowed: 0`, by which every other tool knows it as disabled. The expiry stays.
    *
    * A crash in between leaves an expired token. One whose expiry has passed goes straight to step 2: a new expiry
    * would open it for a moment.
@@ -213,7 +244,7 @@ export class Synapse implements Homeserver {
     await this.#waitUntil(last, options);
     const marked = await settleAll(closed, (one) => {
       if (!one.ok) throw one.error;
-      return this.#markDisabled(one.value);
+      return this.#markDisabled(one.value, options);
     });
     return this.#confirm(marked, options);
   }
@@ -231,9 +262,7 @@ export class Synapse implements Homeserver {
       try {
         return await this.update(token.token, {uses_allowed, expiry_time});
       } catch (error) {
-        const late =
-          error instanceof MxtokError && error.code === 'refused' && error.errcode === 'M_INVALID_PARAM';
-        if (!late || attempt === EXPIRY_ATTEMPTS) throw error;
+        if (!isPastExpiry(error) || attempt === EXPIRY_ATTEMPTS) throw error;
         // The second was over when the request came in. Its answer has told the time anew; the token may have
         // expired by itself meanwhile.
         token = await this.get(token.token);
@@ -250,25 +279,51 @@ export class Synapse implements Homeserver {
       if (ms <= 0) return;
       if (!told) onWait?.(ms);
       told = true;
-      try {
-        await sleep(Math.min(ms, 1000), undefined, signal ? {signal} : undefined);
-      } catch {
-        throw interruptedError();
-      }
+      await pause(Math.min(ms, 1000), signal);
     }
   }
 
   /** Step 2. */
-  async #markDisabled(token: RegistrationToken): Promise<RegistrationToken> {
+  async #markDisabled(closed: RegistrationToken, options: DisableOptions): Promise<RegistrationToken> {
     for (let attempt = 0; attempt < 3; attempt++) {
-      const marked = await this.update(token.token, {uses_allowed: 0});
-      if (!this.accepts(marked)) return marked;
-      // Somebody else has put the expiry off in between, so that 0 has opened the token: close it again at once.
-      const closed = await this.#close(marked);
-      await this.#waitUntil(closed.expiry_time ?? 0, {});
+      await this.#provePast(closed, options);
+      // What was read before the wait may have been changed by somebody else since.
+      let latest = await this.get(closed.token);
+      if (latest.expiry_time === closed.expiry_time) {
+        latest = await this.update(closed.token, {uses_allowed: 0});
+        if (latest.expiry_time === closed.expiry_time) return latest;
+      }
+
+      closed = await this.#close(latest);
+      await this.#waitUntil(closed.expiry_time ?? 0, options);
     }
 
-    throw stillAccepted(token.token);
+    throw stillAccepted(closed.token);
+  }
+
+  /**
+   * Have Synapse itself say that the token's expiry is past, by setting it once more: it refuses a time that is past,
+   * and changes nothing else. The Date header is not proof enough, for reverse proxies write their own.
+   */
+  async #provePast({token, expiry_time}: RegistrationToken, {signal}: DisableOptions): Promise<void> {
+    for (let waited = 0; ; waited += PROOF_INTERVAL) {
+      try {
+        await this.update(token, {expiry_time});
+      } catch (error) {
+        if (isPastExpiry(error)) return;
+        throw error;
+      }
+
+      if (waited >= PROOF_PATIENCE) {
+        throw new MxtokError(
+          'still_accepted',
+          `the clock of the homeserver is behind the Date header of its answers, so ${token} is not over yet`,
+          {token, hint: 'It expires by itself. Run disable again later, and set the clocks by NTP.'},
+        );
+      }
+
+      await pause(PROOF_INTERVAL, signal);
+    }
   }
 
   /** Ask as a registering person would, as long as the rate limit lets us; then judge by what the homeserver keeps. */
@@ -328,6 +383,20 @@ export class Synapse implements Homeserver {
 
     return matrixError(status, body);
   }
+}
+
+/** @throws {MxtokError} `interrupted` */
+async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await sleep(ms, undefined, signal ? {signal} : undefined);
+  } catch {
+    throw interruptedError();
+  }
+}
+
+/** `400 M_INVALID_PARAM expiry_time must not be in the past`, the only complaint there can be about our changes. */
+function isPastExpiry(error: unknown): boolean {
+  return error instanceof MxtokError && error.code === 'refused' && error.errcode === 'M_INVALID_PARAM';
 }
 
 async function settleAll<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<Outcome<R>[]> {

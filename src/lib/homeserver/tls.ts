@@ -1,5 +1,5 @@
 /** Which certificate authorities to trust. */
-import {readFile} from 'node:fs/promises';
+import {readFile, stat} from 'node:fs/promises';
 import * as tls from 'node:tls';
 
 import {MxtokError} from '../errors.ts';
@@ -45,6 +45,8 @@ export async function systemRoots(): Promise<string[]> {
 export async function readCaFile(path: string): Promise<string> {
   let pem: string;
   try {
+    // A pipe in its place would wait for somebody to write to it.
+    if (!(await stat(path)).isFile()) throw new Error('it is not a file');
     pem = await readFile(path, 'utf8');
   } catch (error) {
     throw new MxtokError('usage', `the CA file ${quote(path)} cannot be read: ${(error as Error).message}`);

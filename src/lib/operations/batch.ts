@@ -64,6 +64,32 @@ export function mergeOutcomes<T>(
   });
 }
 
+/**
+ * The outcomes of what the homeserver has done while it could not be noted here: each success is an error that says
+ * both.
+ * @param done as in "the token was DONE".
+ */
+export function unnoted<T>(
+  outcomes: ReadonlyMap<string, Outcome<T>>,
+  done: string,
+  {message, hint}: MxtokError,
+): Map<string, Outcome<T>> {
+  return new Map(
+    [...outcomes].map(([token, outcome]) => {
+      if (!outcome.ok) return [token, outcome];
+      const text = `${token} was ${done}, but that could not be noted here: ${message}`;
+      return [token, {ok: false, error: new MxtokError('store', text, {token, hint})}];
+    }),
+  );
+}
+
+/** Wait for the last lines of a log. @returns what went wrong with them, for the homeserver has done its part. */
+export async function finishAll(
+  lines: readonly (Promise<void> | undefined)[],
+): Promise<MxtokError | undefined> {
+  return Promise.all(lines.filter((line) => line !== undefined)).then(() => undefined, toMxtokError);
+}
+
 /** Run one token's work; an error is its outcome. */
 export async function settle<T>(token: string, work: () => Promise<T>): Promise<Outcome<T>> {
   try {

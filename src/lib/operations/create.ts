@@ -1,7 +1,7 @@
 import pMap from 'p-map';
 
 import type {Connection} from '../connection.ts';
-import {type ErrorCode, interruptedError, MxtokError, toMxtokError} from '../errors.ts';
+import {type ErrorCode, interruptedError, leavesOpen, MxtokError, toMxtokError} from '../errors.ts';
 import type {Outcome} from '../homeserver/homeserver.ts';
 import type {RegistrationToken} from '../registration-token.ts';
 import type {AuditedOperation} from '../store/audit.ts';
@@ -129,7 +129,8 @@ async function save(
 ): Promise<TokenOutcome[]> {
   const unsaved = await saveEntries(
     connection,
-    batch.filter((_, index) => results[index]?.ok),
+    // Where nobody knows whether it was made, its label is kept for when it turns up.
+    batch.filter((_, index) => mayExist(results[index])),
   );
   const outcomes = await Promise.all(
     batch.map(async ({token, entry, operation}, index): Promise<TokenOutcome | undefined> => {
@@ -170,6 +171,10 @@ function plan({auditContext}: Connection, wanted: NewToken, now: number): Planne
       ...(auditContext.actor !== null && {created_by: auditContext.actor}),
     },
   };
+}
+
+function mayExist(outcome: Outcome<RegistrationToken> | undefined): boolean {
+  return outcome !== undefined && (outcome.ok || leavesOpen(outcome.error));
 }
 
 /** @returns what went wrong. */

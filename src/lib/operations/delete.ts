@@ -1,10 +1,19 @@
 import pMap from 'p-map';
 
 import type {Connection} from '../connection.ts';
-import {MxtokError, toMxtokError} from '../errors.ts';
+import {leavesOpen, MxtokError, toMxtokError} from '../errors.ts';
 import type {Outcome} from '../homeserver/homeserver.ts';
 import {toAuditState} from '../token-record.ts';
-import {CONCURRENCY, type FoundToken, foundOf, mergeOutcomes, settle, type TokenOutcome} from './batch.ts';
+import {
+  CONCURRENCY,
+  finishAll,
+  type FoundToken,
+  foundOf,
+  mergeOutcomes,
+  settle,
+  type TokenOutcome,
+  unnoted,
+} from './batch.ts';
 
 export interface DeletedToken {
   server: string;
@@ -37,16 +46,22 @@ export async function deleteTokens(
   const deleted = found.filter((_, index) => outcomes[index]?.ok).map(({token}) => token.token);
   const unsaved = await metadata.update(deleted, () => undefined).then(() => undefined, toMxtokError);
   const done = new Map<string, Outcome<DeletedToken>>();
-  await Promise.all(
-    found.map(async ({token: {token}}, index) => {
+  for (const [index, {token}] of found.entries()) {
+    const outcome = outcomes[index];
+    if (outcome) {
+      const value: DeletedToken = {server, token: token.token, deleted: true};
+      done.set(token.token, outcome.ok ? {ok: true, value} : outcome);
+    }
+  }
+
+  const unlogged = await finishAll(
+    operations.map((operation, index) => {
       const outcome = outcomes[index];
-      if (!outcome) return;
-      await (outcome.ok ? operations[index]?.succeeded() : operations[index]?.failed(outcome.error));
-      done.set(token, outcome.ok ? {ok: true, value: {server, token, deleted: true}} : outcome);
+      return outcome?.ok === false ? operation.failed(outcome.error) : operation.succeeded();
     }),
   );
-  if (unsaved) throw unsaved;
-  return mergeOutcomes(asked, done);
+  const problem = unsaved ?? unlogged;
+  return mergeOutcomes(asked, problem ? unnoted(done, 'deleted', problem) : done);
 }
 
 async function deleteOne({homeserver}: Connection, token: string): Promise<void> {
@@ -56,7 +71,7 @@ async function deleteOne({homeserver}: Connection, token: string): Promise<void>
     const problem = toMxtokError(error);
     // It was there a moment ago: an earlier attempt whose answer was lost has done it, or somebody else.
     if (problem.code === 'no_such_token') return;
-    if (!['unreachable', 'timeout', 'server_error', 'not_matrix'].includes(problem.code)) throw problem;
+    if (!leavesOpen(problem)) throw problem;
     const gone = await homeserver.get(token).then(
       () => false,
       (lookup: unknown) => lookup instanceof MxtokError && lookup.code === 'no_such_token',

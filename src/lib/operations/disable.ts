@@ -11,12 +11,14 @@ import {resolveExpiry, type When} from '../when.ts';
 import {
   CONCURRENCY,
   findTokens,
+  finishAll,
   type FoundToken,
   foundOf,
   mergeOutcomes,
   recordOf,
   settle,
   type TokenOutcome,
+  unnoted,
 } from './batch.ts';
 
 export type DisabledRecord = TokenRecord & {
@@ -34,7 +36,7 @@ export type EnabledRecord = TokenRecord & {
  * How long after its beginning a disabling can have set an expiry, milliseconds. It does within seconds; with many
  * tokens and a slow homeserver it may take longer.
  */
-const CLOSING_WINDOW = 3_600_000;
+const CLOSING_WINDOW = 600_000;
 
 /**
  * Disable tokens, and remember the limits that each had. Those are saved before the homeserver is asked for the
@@ -64,8 +66,16 @@ export async function disableTokens(
   }
 
   const at = homeserver.clock.now();
-  const before = new Map(open.map((found) => [found.token.token, rememberLimits(found, at)]));
-  await metadata.update([...before.keys()], (entry) => ({...entry, disabled: before.get(entry.token)}));
+  const tokens = new Map(open.map(({token}) => [token.token, token]));
+  const before = new Map<string, LimitsBeforeDisabling>();
+  // By what is in the file now: another disable of the same token may have got there first.
+  await metadata.update([...tokens.keys()], (entry) => {
+    const token = tokens.get(entry.token);
+    if (!token) return entry;
+    const disabled = rememberLimits(token, entry, at);
+    before.set(entry.token, disabled);
+    return {...entry, disabled};
+  });
   const operations = await audit.start(
     auditContext,
     open.map((found) => ({
@@ -114,34 +124,40 @@ export async function disableTokens(
       entry.disabled && !entry.disabled.done ? {...entry, disabled: {...entry.disabled, done: true}} : entry,
     )
     .then(() => undefined, toMxtokError);
-  await Promise.all(
-    operations.map(async (operation, index) => {
+  const unlogged = await finishAll(
+    operations.map((operation, index) => {
       const outcome = outcomes[index];
-      if (outcome?.ok) await operation.succeeded(toAuditState(outcome.value.token, open[index]?.metadata));
-      else if (outcome) await operation.failed(outcome.error);
+      if (!outcome) return undefined;
+      return outcome.ok
+        ? operation.succeeded(toAuditState(outcome.value.token, open[index]?.metadata))
+        : operation.failed(outcome.error);
     }),
   );
-  if (unsaved) throw unsaved;
-  return mergeOutcomes(asked, done);
+  const problem = unsaved ?? unlogged;
+  return mergeOutcomes(asked, problem ? unnoted(done, 'disabled', problem) : done);
 }
 
 /** What `enable` is to restore. */
-function rememberLimits({token, metadata}: FoundToken, at: number): LimitsBeforeDisabling {
-  const known = metadata?.disabled;
+function rememberLimits(token: RegistrationToken, entry: TokenMetadata, at: number): LimitsBeforeDisabling {
+  const known = entry.disabled;
   // The limits now are not the operator's but those of a disabling that was cut short, or of somebody who has put
   // a disabled token's expiry off: the ones remembered then are still right.
   if (known && token.disabled) return {...known, at, done: false};
   // The expiry of an expired token is not set anew, so it stays with the time at which that disabling began.
-  if (known && isCutShort(token, metadata)) return known;
+  if (known && isClosing(token, known)) return known;
   return {uses_allowed: token.uses_allowed, expiry_time: token.expiry_time, at, done: false};
 }
 
-/** Whether the token is as a disabling leaves it that was killed between its steps: its expiry is of our making. */
+/** Whether the token has been left by a disabling that was killed between its steps. */
 export function isCutShort(token: RegistrationToken, metadata: TokenMetadata | undefined): boolean {
   const known = metadata?.disabled;
-  if (!known || known.done || token.expiry_time === null || token.expiry_time === known.expiry_time)
-    return false;
-  return token.expiry_time >= known.at && token.expiry_time <= known.at + CLOSING_WINDOW;
+  return known !== undefined && !known.done && isClosing(token, known);
+}
+
+/** Whether the token's expiry is of a disabling's making. */
+function isClosing({expiry_time}: RegistrationToken, known: LimitsBeforeDisabling): boolean {
+  if (expiry_time === null || expiry_time === known.expiry_time) return false;
+  return expiry_time >= known.at && expiry_time <= known.at + CLOSING_WINDOW;
 }
 
 /** A token to be enabled, with the limits it is to have as far as they are known. */
@@ -186,7 +202,8 @@ export async function planEnable(
 
     const before = known ? known.expiry_time : token.expiry_time;
     if (expiry_time !== undefined) limits.expiry_time = expiry_time;
-    else if (before === null || before > now) limits.expiry_time = before;
+    // One that may have passed by the fraction of a second that its clock does not tell, the homeserver refuses.
+    else if (before === null || before > homeserver.clock.latest()) limits.expiry_time = before;
 
     const missing: EnablePlan['missing'] = [];
     if (limits.uses_allowed === undefined) missing.push('uses');
@@ -227,23 +244,28 @@ export async function enableTokens(
   );
   const restored = plans.filter((_, index) => enabled[index]?.ok).map(({token}) => token.token);
   const unsaved = await metadata.update(restored, forgetLimits).then(() => undefined, toMxtokError);
-  await Promise.all(
-    plans.map(async ({token, metadata: entry}, index) => {
+  for (const [index, {token, metadata: entry}] of plans.entries()) {
+    const outcome = enabled[index];
+    if (!outcome) continue;
+    done.set(
+      token.token,
+      outcome.ok
+        ? {ok: true, value: {...recordOf(connection, outcome.value, entry), changed: true}}
+        : outcome,
+    );
+  }
+
+  const unlogged = await finishAll(
+    operations.map((operation, index) => {
       const outcome = enabled[index];
-      if (!outcome) return;
-      await (outcome.ok
-        ? operations[index]?.succeeded(toAuditState(outcome.value, entry))
-        : operations[index]?.failed(outcome.error));
-      done.set(
-        token.token,
-        outcome.ok
-          ? {ok: true, value: {...recordOf(connection, outcome.value, entry), changed: true}}
-          : outcome,
-      );
+      if (!outcome) return undefined;
+      return outcome.ok
+        ? operation.succeeded(toAuditState(outcome.value, plans[index]?.metadata))
+        : operation.failed(outcome.error);
     }),
   );
-  if (unsaved) throw unsaved;
-  return mergeOutcomes(asked, done);
+  const problem = unsaved ?? unlogged;
+  return mergeOutcomes(asked, problem ? unnoted(done, 'enabled', problem) : done);
 }
 
 function forgetLimits(entry: TokenMetadata): TokenMetadata {

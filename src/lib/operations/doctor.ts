@@ -82,7 +82,7 @@ export async function* examine(environment: Environment, {server, profile}: Targ
   if (server !== null || profile.access_token !== undefined) {
     const source = credentialSource(profile);
     try {
-      accessToken = await resolveCredential(profile, server ?? 'the homeserver');
+      accessToken = await resolveCredential(profile, server ?? 'the homeserver', environment.http.signal);
       const where = {
         stored: server === null ? 'MXTOK_ACCESS_TOKEN' : 'the configuration',
         file: profile.access_token_file,

@@ -90,6 +90,16 @@ export async function logInVerified(
 
     try {
       const verified = await verifyServer(http, session.accessToken);
+      if (profile.server_name !== undefined && verified.server_name !== profile.server_name) {
+        throw new MxtokError(
+          'refused',
+          `the profile ${server} is for ${profile.server_name}, but this is the homeserver of ${verified.server_name}; nothing was changed`,
+          {
+            hint: `If it has moved on purpose, remove the profile and add it anew: mxtok server remove ${server}`,
+          },
+        );
+      }
+
       await operation?.succeeded({user: session.userId}, verified.server_name);
       return {...verified, access_token: session.accessToken};
     } catch (error) {

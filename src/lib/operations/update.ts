@@ -10,12 +10,14 @@ import {isCutShort} from './disable.ts';
 import {
   CONCURRENCY,
   findTokens,
+  finishAll,
   type FoundToken,
   foundOf,
   mergeOutcomes,
   recordOf,
   settle,
   type TokenOutcome,
+  unnoted,
 } from './batch.ts';
 
 /** What is absent stays as it is. */
@@ -91,51 +93,57 @@ export async function updateTokens(
     {concurrency: CONCURRENCY},
   );
 
-  const entries = new Map(updated.filter(({outcome}) => outcome.ok).map(({token, entry}) => [token, entry]));
+  const changed = updated.filter(({outcome}) => outcome.ok).map(({token}) => token);
+  // Only what is to change, in what the file holds now: another update may have got there first.
   const unsaved = await metadata
-    .update([...entries.keys()], (before) => withText(before, entries.get(before.token) ?? before))
+    .update(changed, (entry) => withText(dropUnfinished(entry, wanted), changes))
     .then(() => undefined, toMxtokError);
-  await Promise.all(
-    updated.map(async ({token, entry, operation, outcome}) => {
-      if (!outcome.ok) await operation?.failed(outcome.error);
-      else if (unsaved) await operation?.failed(unsaved);
-      else await operation?.succeeded(toAuditState(outcome.value, entry));
-      done.set(
-        token,
-        outcome.ok
-          ? {ok: true, value: {...recordOf(connection, outcome.value, entry), changed: true}}
-          : outcome,
-      );
-    }),
+  for (const {token, entry, outcome} of updated) {
+    done.set(
+      token,
+      outcome.ok
+        ? {ok: true, value: {...recordOf(connection, outcome.value, entry), changed: true}}
+        : outcome,
+    );
+  }
+
+  const unlogged = await finishAll(
+    updated.map(({operation, outcome, entry}) =>
+      outcome.ok
+        ? operation?.succeeded(toAuditState(outcome.value, entry))
+        : operation?.failed(outcome.error),
+    ),
   );
-  if (unsaved) throw unsaved;
-  return mergeOutcomes(asked, done);
+  const problem = unsaved ?? unlogged;
+  return mergeOutcomes(asked, problem ? unnoted(done, 'updated', problem) : done);
 }
 
+/** New limits are the operator's word, and nothing that a disabling has left: there is none to go back from any more. */
+function dropUnfinished(entry: TokenMetadata, wanted: Partial<TokenLimits>): TokenMetadata {
+  if (!entry.disabled || entry.disabled.done || Object.keys(wanted).length === 0) return entry;
+  const {disabled: _disabled, ...rest} = entry;
+  return rest;
+}
+
+/**
+ * With a new expiry the uses go along, although they stay: had a disable in the meantime set them to 0, which Synapse
+ * takes for unlimited, a later expiry alone would open the token to everybody.
+ */
 function changedLimits({token}: FoundToken, wanted: Partial<TokenLimits>): Partial<TokenLimits> {
-  return {
-    ...(wanted.uses_allowed !== undefined &&
-      wanted.uses_allowed !== token.uses_allowed && {uses_allowed: wanted.uses_allowed}),
-    ...(wanted.expiry_time !== undefined &&
-      wanted.expiry_time !== token.expiry_time && {expiry_time: wanted.expiry_time}),
-  };
+  const {uses_allowed = token.uses_allowed, expiry_time = token.expiry_time} = wanted;
+  if (expiry_time !== token.expiry_time) return {...(uses_allowed !== 0 && {uses_allowed}), expiry_time};
+  return uses_allowed === token.uses_allowed ? {} : {uses_allowed};
 }
 
-function changedMetadata({token, metadata}: FoundToken, {label, note}: TokenChanges): TokenMetadata {
-  return withText(metadata ?? {token: token.token}, {
-    token: token.token,
-    label: label ?? metadata?.label,
-    note: note ?? metadata?.note,
-  });
+function changedMetadata({token, metadata}: FoundToken, changes: TokenChanges): TokenMetadata {
+  return withText(metadata ?? {token: token.token}, changes);
 }
 
-/** The entry with the label and the note of another; an empty one is none. */
-function withText(
-  entry: TokenMetadata,
-  {label, note}: Pick<TokenMetadata, 'label' | 'note' | 'token'>,
-): TokenMetadata {
-  const {label: _label, note: _note, ...rest} = entry;
-  return {...rest, ...(label && {label}), ...(note && {note})};
+/** The entry with the label and the note as far as they change; an empty one is none. */
+function withText(entry: TokenMetadata, {label, note}: TokenChanges): TokenMetadata {
+  const {label: oldLabel, note: oldNote, ...rest} = entry;
+  const [newLabel, newNote] = [label ?? oldLabel, note ?? oldNote];
+  return {...rest, ...(newLabel && {label: newLabel}), ...(newNote && {note: newNote})};
 }
 
 function sameText(entry: TokenMetadata, before: TokenMetadata | undefined): boolean {

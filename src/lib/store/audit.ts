@@ -22,7 +22,7 @@ import {createInterface} from 'node:readline';
 
 import * as z from 'zod/mini';
 
-import type {MxtokError} from '../errors.ts';
+import {leavesOpen, type MxtokError} from '../errors.ts';
 import {escapeControls} from '../output/sanitise.ts';
 import {fingerprint, maskToken} from '../registration-token.ts';
 import {
@@ -116,9 +116,8 @@ export class AuditedOperation {
 
   /** It was not done, or nobody knows. */
   async failed(error: MxtokError): Promise<void> {
-    const open = ['unreachable', 'timeout', 'server_error', 'interrupted', 'not_matrix'].includes(error.code);
     await this.#finish({
-      outcome: open ? 'unknown' : 'failed',
+      outcome: leavesOpen(error) ? 'unknown' : 'failed',
       error: {
         code: error.code,
         ...(error.errcode !== undefined && {errcode: error.errcode}),

@@ -1,9 +1,9 @@
 /** The local files: who may read them, and what is wrong when they cannot be. */
 import {
   accessSync,
-  chmodSync,
   closeSync,
   constants,
+  fchmodSync,
   fstatSync,
   lstatSync,
   mkdirSync,
@@ -93,7 +93,7 @@ function inspect<T>(path: string, warn: Warn, read: (fd: number) => T): T | unde
     const stats = fstatSync(fd);
     if (!stats.isFile()) throw new MxtokError('store', `${path} is not a file`);
     checkOwner(path, stats);
-    makePrivate(path, stats, warn);
+    makePrivate(path, fd, stats, warn);
     checkDirectory(dirname(path), warn);
     return read(fd);
   } catch (error) {
@@ -115,10 +115,10 @@ function checkOwner(path: string, stats: Stats): void {
   });
 }
 
-function makePrivate(path: string, stats: Stats, warn: Warn): void {
+function makePrivate(path: string, fd: number, stats: Stats, warn: Warn): void {
   if (!POSIX || (stats.mode & 0o077) === 0) return;
   const had = (stats.mode & 0o777).toString(8);
-  chmodSync(path, PRIVATE_FILE);
+  fchmodSync(fd, PRIVATE_FILE);
   warn(`${path} could be accessed by others (mode ${had}); it is private now (${PRIVATE_FILE.toString(8)})`);
 }
 

@@ -129,6 +129,19 @@ export class ProfileStore {
     return changed as unknown as Profile;
   }
 
+  /**
+   * Save what has changed from `before` to `after`, and leave alone what another process has changed meanwhile.
+   * @throws {MxtokError} `no_such_server`
+   */
+  async change(name: string, before: Profile, after: Profile): Promise<void> {
+    const keys = Object.keys({...before, ...after}).filter((key) => before[key] !== after[key]);
+    await this.update(name, (current) => {
+      const kept = Object.entries(current).filter(([key]) => !keys.includes(key));
+      const changed = keys.filter((key) => after[key] !== undefined).map((key) => [key, after[key]]);
+      return Object.fromEntries([...kept, ...changed]) as Profile;
+    });
+  }
+
   /** @returns the profile that was removed. @throws {MxtokError} `no_such_server` */
   async remove(name: string): Promise<Profile> {
     let removed: Profile | undefined;

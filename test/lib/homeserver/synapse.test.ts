@@ -23,7 +23,7 @@ describe('Synapse', () => {
 
   function connect(options: Partial<HttpOptions> = {}): void {
     http = new HttpClient({baseUrl: BASE, timeout: 30_000, userAgent: 'mxtok/test', ...options});
-    synapse = new Synapse(http, ACCESS_TOKEN);
+    synapse = new Synapse(http, ACCESS_TOKEN, [0, 0]);
   }
 
   beforeEach(() => {
@@ -255,11 +255,11 @@ describe('Synapse', () => {
       }
     });
 
-    it('says that it does not know where the homeserver cannot be asked, without the whole token', async () => {
+    it('says that it does not know where the homeserver cannot be asked, and names the token', async () => {
       fake.before = (request) => (request.startsWith('POST') ? CUT : INTERNAL);
       const error = await errorOf(synapse.create('abcdefghijklmnop', UNLIMITED));
       assert.equal(error.code, 'unreachable');
-      assert.match(error.message, /whether the token abcd… was created could not be found out/);
+      assert.match(error.message, /whether the token abcdefghijklmnop was created could not be found out/);
       assert.match(error.hint ?? '', /mxtok show -- abcdefghijklmnop/);
     });
 
@@ -486,7 +486,7 @@ describe('Synapse', () => {
           : undefined;
       const [outcome] = await disable(fake.add('abc'));
       assert(outcome?.ok === false && outcome.error.code === 'refused');
-      assert.equal(fake.sent.filter((request) => request.startsWith('PUT')).length, 6);
+      assert.equal(fake.sent.filter((request) => request.startsWith('PUT')).length, 11);
       assert(fake.sent.every((request) => !request.includes('"uses_allowed":0')));
     });
 
@@ -510,6 +510,42 @@ describe('Synapse', () => {
         'PUT /abc {"uses_allowed":0}',
         'GET validity abc',
       ]);
+      assert.equal(fake.accepts('abc'), false);
+    });
+
+    it('never sends 0 while the homeserver itself says that the expiry is to come, whatever Date says', async () => {
+      const row = fake.add('abc', {completed: 2});
+      let early = 2;
+      let open = false;
+      // A reverse proxy's clock is ahead: by Date the expiry is past, by Synapse it is not.
+      fake.before = (request) => {
+        open ||= request.includes('"uses_allowed":0') && early > 0;
+        const probe = request.startsWith('PUT') && fake.probes.at(-1) === request;
+        return probe && early-- > 0 ? {status: 200, body: row} : undefined;
+      };
+      const [outcome] = await disable(row);
+      assert(outcome?.ok);
+      assert.equal(early, -1);
+      assert.equal(open, false);
+      assert.equal(fake.probes.filter((request) => request.startsWith('PUT')).length, 3);
+    });
+
+    it('does not send 0 to a token whose expiry somebody has put off during the wait', async () => {
+      const row = fake.add('abc', {completed: 2});
+      let meddle = true;
+      let open = false;
+      fake.before = (request) => {
+        if (meddle && request === 'GET /abc') {
+          row.expiry_time = null;
+          meddle = false;
+        }
+
+        open ||= request.includes('"uses_allowed":0') && row.expiry_time === null;
+        return undefined;
+      };
+      const [outcome] = await disable(row);
+      assert(outcome?.ok && !meddle);
+      assert.equal(open, false);
       assert.equal(fake.accepts('abc'), false);
     });
 

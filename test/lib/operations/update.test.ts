@@ -45,7 +45,8 @@ describe('updateTokens', () => {
     await update({uses_allowed: null, expiry: {kind: 'never'}});
     assert.deepEqual(homeserver.changes, [
       'update abc-token {"uses_allowed":5}',
-      `update abc-token {"expiry_time":${T0 + 2 * DAY}}`,
+      // The uses go along: had a disable set them to 0 meanwhile, a later expiry alone would open the token.
+      `update abc-token {"uses_allowed":5,"expiry_time":${T0 + 2 * DAY}}`,
       'update abc-token {"uses_allowed":null,"expiry_time":null}',
     ]);
   });
@@ -60,10 +61,10 @@ describe('updateTokens', () => {
     assert.deepEqual(auditEntries(connection), []);
   });
 
-  it('sends only the limit that differs', async () => {
+  it('sends no expiry where only the uses differ', async () => {
     homeserver.add('abc-token', {uses_allowed: 3, expiry_time: T0 + DAY});
-    await update({uses_allowed: 3, expiry: {kind: 'never'}});
-    assert.deepEqual(homeserver.changes, ['update abc-token {"expiry_time":null}']);
+    await update({uses_allowed: 4, expiry: {kind: 'instant', time: T0 + DAY}});
+    assert.deepEqual(homeserver.changes, ['update abc-token {"uses_allowed":4}']);
   });
 
   it('changes label and note without asking the homeserver for anything, and clears them', async () => {
@@ -85,8 +86,15 @@ describe('updateTokens', () => {
     const entry = {token: 'abc-token', created_at: '2034-01-01T00:00:00Z', created_by: '@a:b', disabled};
     await connection.metadata.update(['abc-token'], () => ({...entry, label: 'old'}));
     await update({label: 'new'});
-    await update({uses_allowed: 2});
     assert.deepEqual(known(connection, 'abc-token'), {...entry, label: 'new'});
+  });
+
+  it('forgets a disabling that was cut short once the limits are set anew', async () => {
+    homeserver.add('abc-token');
+    const disabled = {uses_allowed: 3, expiry_time: null, at: 1, done: false};
+    await connection.metadata.update(['abc-token'], (entry) => ({...entry, label: 'x', disabled}));
+    await update({uses_allowed: 2});
+    assert.deepEqual(known(connection, 'abc-token'), {token: 'abc-token', label: 'x'});
   });
 
   it('logs how it was and how it is to be before the request, and how it is after', async () => {
