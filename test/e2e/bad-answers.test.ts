@@ -387,7 +387,7 @@ describe('answers that are none', function () {
       const server = await httpServer(json(200, {valid: true}), good);
       const argv = ['check', 'abc', '--url', server.url];
       await assertRefused(operator, argv, {...TLS, says: /does not trust/});
-      assert.equal(await operator.ok([...argv, '--ca-file', caFile]), 'abc\ttrue\n');
+      assert.equal(await operator.ok([...argv, '--ca-file', caFile]), '\tabc\ttrue\tvalid\n');
     });
 
     it('trusts no other authority than that of --ca-file', async () => {

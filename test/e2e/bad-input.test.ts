@@ -448,7 +448,7 @@ describe('wrong input', function () {
     refuses(['server', 'add', 'main', '--url', 'https://matrix.test', '--access-token-stdin'], {
       code: 6,
       is: 'already_exists',
-      says: /there is a server profile main already/,
+      says: /this server profile exists already/,
       input: ACCESS_TOKEN,
     });
     refuses(['server', 'add', 'a', 'b'], {says: /unexpected argument "b"/});

@@ -1,4 +1,5 @@
 import {strict as assert} from 'node:assert';
+import {execFileSync} from 'node:child_process';
 import {mkdirSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 
@@ -66,6 +67,13 @@ describe('readAccessTokenFile', () => {
     assert.match((await errorOf(readFileLater(join(dir, 'empty')))).message, /is empty/);
   });
 
+  it('does not wait for somebody to write to a pipe in its place', async function () {
+    if (process.platform === 'win32') this.skip();
+    const pipe = join(tempDir(), 'pipe');
+    execFileSync('mkfifo', [pipe]);
+    assert.match((await errorOf(readFileLater(pipe))).message, /it is not a file/);
+  });
+
   it('never repeats what is in the file', async () => {
     const path = join(tempDir(), 'secret');
     writeFileSync(path, `access_token = ${TOKEN}\n`);
@@ -120,5 +128,14 @@ describe('checkAccessToken', () => {
     }
 
     assert.equal(errorIn(() => checkAccessToken('x'.repeat(8193), 'it')).code, 'no_credential');
+  });
+});
+
+describe('runAccessTokenCommand', () => {
+  it('ends with an interruption, also where what the shell has started lives on', async () => {
+    const controller = new AbortController();
+    const running = runAccessTokenCommand('sleep 30; echo x', controller.signal);
+    controller.abort();
+    assert.equal((await errorOf(running)).code, 'interrupted');
   });
 });

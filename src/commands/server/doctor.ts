@@ -47,7 +47,9 @@ export default class ServerDoctor extends ServerCommand {
     this.server = subject.target?.server ?? undefined;
     const findings: Finding[] = [];
     const show = this.format === 'table' ? await this.finder() : undefined;
-    for await (const finding of subject.target ? examine(environment, subject.target) : [subject.finding]) {
+    for await (const found of subject.target ? examine(environment, subject.target) : [subject.finding]) {
+      const hint = found.hint?.replace(/ NAME\b/, this.server === undefined ? ' NAME' : ` ${this.server}`);
+      const finding = {...found, ...(hint !== undefined && {hint})};
       findings.push(finding);
       if (show) await this.write(show(finding));
     }
@@ -74,10 +76,7 @@ export default class ServerDoctor extends ServerCommand {
       skipped: colours.dim('skipped'),
     };
     return ({check, result, message, hint}) => {
-      const advice =
-        hint === undefined
-          ? ''
-          : `${' '.repeat(22)}${sanitise(hint.replace(/ NAME\b/, this.server ? ` ${this.server}` : ' NAME'))}\n`;
+      const advice = hint === undefined ? '' : `${' '.repeat(22)}${sanitise(hint)}\n`;
       return `${marks[result]}  ${check.padEnd(12)} ${sanitise(message)}\n${advice}`;
     };
   }

@@ -51,7 +51,7 @@ export default class ServerRemove extends ServerCommand {
     if (!flags.yes) {
       const prompter = await this.prompter();
       if (!prompter)
-        throw usageError('server remove asks before it removes, and nobody is there to ask', 'Add --yes.');
+        throw usageError('server remove asks before it removes, and nobody can answer here', 'Add --yes.');
       if (profile.access_token !== undefined) {
         this.note(
           `Its access token stays good on the homeserver; to end it first: mxtok server logout ${name}`,

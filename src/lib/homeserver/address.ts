@@ -39,13 +39,7 @@ export function parseAddress(input: string, allowHttp: boolean): Address {
     return {kind: 'base', baseUrl: input};
   }
 
-  if (isServerName(input)) {
-    if (isLoopback(input.replace(/:\d+$/, ''))) {
-      throw usageError(`${quote(input)} is not looked up`, `Say how to talk to it: http://${input}`);
-    }
-
-    return {kind: 'name', serverName: input};
-  }
+  if (isServerName(input)) return {kind: 'name', serverName: input};
 
   let url: URL;
   try {

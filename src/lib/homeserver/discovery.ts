@@ -2,7 +2,7 @@
 import * as z from 'zod/mini';
 
 import {MxtokError, toMxtokError} from '../errors.ts';
-import {type Address, parseAddress} from './address.ts';
+import {type Address, isLoopback, parseAddress} from './address.ts';
 import {HttpClient, type HttpOptions} from './http.ts';
 
 /**
@@ -16,7 +16,10 @@ export async function lookUpBaseUrl(
   allowHttp: boolean,
 ): Promise<string> {
   const host = `https://${serverName}`;
-  const http = new HttpClient({...options, baseUrl: host, caFile});
+  // An address on this machine is rarely one to look up: more likely somebody has left out the http://.
+  const here = isLoopback(serverName.replace(/:\d+$/, ''));
+  const timeout = here ? Math.min(options.timeout, 5000) : options.timeout;
+  const http = new HttpClient({...options, timeout, baseUrl: host, caFile});
   let body: unknown;
   try {
     const answer = await http.request('GET', '/.well-known/matrix/client', {followRedirects: true});
@@ -25,7 +28,9 @@ export async function lookUpBaseUrl(
   } catch (error) {
     // A web page in its place says no more than a 404.
     if (error instanceof MxtokError && error.code === 'not_matrix') return host;
-    throw error;
+    const {code, message} = toMxtokError(error);
+    if (!here || code === 'interrupted') throw error;
+    throw new MxtokError(code, message, {hint: `If it speaks plain http, say so: http://${serverName}`});
   } finally {
     http.close();
   }

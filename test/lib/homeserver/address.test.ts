@@ -51,16 +51,9 @@ describe('parseAddress', () => {
   });
 
   it('takes a server name as one to look up', () => {
-    for (const serverName of ['example.org', 'example.org:8448', '10.0.0.1', '[2001:db8::1]:8448']) {
+    for (const serverName of ['example.org', 'example.org:8448', 'localhost', '10.0.0.1', '[::1]:8448']) {
       assert.deepEqual(parseAddress(serverName, false), {kind: 'name', serverName});
       assert(isServerName(serverName));
-    }
-  });
-
-  it('asks for the scheme of an address on this machine, which nobody looks up', () => {
-    for (const address of ['localhost', '127.0.0.1:8008', '[::1]:8008']) {
-      const error = errorIn(() => parseAddress(address, false));
-      assert.match(error.hint ?? '', new RegExp(`http://${address.replace(/[[\]]/g, '\\$&')}`));
     }
   });
 

@@ -59,6 +59,19 @@ describe('HttpClient', () => {
       assert.deepEqual(answer, {status: 200, body: {ok: true}});
     });
 
+    it('does not pass on an access token that a proxy repeats', async () => {
+      nock(BASE)
+        .get('/x')
+        .reply(403, {errcode: 'M_FORBIDDEN', error: `bad header: Bearer ${ACCESS_TOKEN}`});
+      const answer = await http.request('GET', '/x', {accessToken: ACCESS_TOKEN});
+      assert.deepEqual(answer.body, {errcode: 'M_FORBIDDEN', error: 'bad header: Bearer …'});
+      nock(BASE)
+        .get('/x')
+        .reply(302, '', {location: `https://login.example.org/?token=${ACCESS_TOKEN}`});
+      const {message} = await errorOf(http.request('GET', '/x', {accessToken: ACCESS_TOKEN}));
+      assert.match(message, /redirects \(302\) to https:\/\/login\.example\.org\/\?token=…/);
+    });
+
     it('sends no Authorization header where no access token is given', async () => {
       nock(BASE, {badheaders: ['authorization']})
         .get('/x')

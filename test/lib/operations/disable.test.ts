@@ -53,6 +53,21 @@ describe('disableTokens', () => {
     assert.deepEqual(homeserver.changes, [`close ${TOKEN}`, `mark ${TOKEN}`]);
   });
 
+  it('keeps the limits that another disable of the same token has remembered a moment ago', async () => {
+    homeserver.add(TOKEN, {uses_allowed: 7});
+    const read = connection.metadata.read.bind(connection.metadata);
+    const before = read();
+    // The other one has come as far as its first step; this one read the metadata before and the token after that.
+    const row = homeserver.add(TOKEN, {uses_allowed: 1, expiry_time: T0 + 1000});
+    const disabled = {uses_allowed: 7, expiry_time: null, at: T0, done: false};
+    await connection.metadata.update([TOKEN], (entry) => ({...entry, disabled}));
+    connection.metadata.read = () => before;
+    await disable();
+    connection.metadata.read = read;
+    assert.equal(homeserver.accepts(row), false);
+    assert.deepEqual(known(connection, TOKEN)?.disabled, {...disabled, done: true});
+  });
+
   it('remembers the limits, and logs, before the first request; and that it is done after the last', async () => {
     homeserver.add(TOKEN, {uses_allowed: 5, completed: 2, expiry_time: T0 + DAY});
     await connection.metadata.update([TOKEN], (entry) => ({...entry, label: 'x'}));

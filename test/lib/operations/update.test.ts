@@ -97,6 +97,18 @@ describe('updateTokens', () => {
     assert.deepEqual(known(connection, 'abc-token'), {token: 'abc-token', label: 'x'});
   });
 
+  it('leaves a note alone that another update has saved meanwhile', async () => {
+    homeserver.add('abc-token');
+    const read = connection.metadata.read.bind(connection.metadata);
+    const before = read();
+    await update({note: 'theirs'});
+    // What this update read is older than that.
+    connection.metadata.read = () => before;
+    await update({label: 'ours'});
+    connection.metadata.read = read;
+    assert.deepEqual(known(connection, 'abc-token'), {token: 'abc-token', label: 'ours', note: 'theirs'});
+  });
+
   it('logs how it was and how it is to be before the request, and how it is after', async () => {
     homeserver.add('abc-token', {uses_allowed: 3, completed: 1});
     homeserver.before = () => {

@@ -102,6 +102,18 @@ describe('the profiles', () => {
     assert.deepEqual(store.get('matrix.example.org'), {...two, user_id: '@a:b'});
   });
 
+  it('keep what another process has changed meanwhile', async () => {
+    const before = {url: 'https://a.example', access_token_file: '/run/a', ca_file: '/a.pem'};
+    await store.add('main', before);
+    await store.update('main', (profile) => ({...profile, url: 'https://b.example'}));
+    await store.change('main', before, {url: before.url, access_token_command: 'pass a', ca_file: '/a.pem'});
+    assert.deepEqual(store.get('main'), {
+      url: 'https://b.example',
+      access_token_command: 'pass a',
+      ca_file: '/a.pem',
+    });
+  });
+
   it('of a name that is taken are refused, and the first one stays', async () => {
     await store.add('main', one);
     await assert.rejects(store.add('main', two), {
