@@ -670,7 +670,7 @@ describe('answers that are none', function () {
         {access_token_file: '/nonexistent/token'},
         /"\/nonexistent\/token" cannot be read: there is no such/,
       );
-      await refused({access_token_file: operator.dir}, /cannot be read: EISDIR/);
+      await refused({access_token_file: operator.dir}, /cannot be read: it is not a file/);
       const file = join(operator.dir, 'secret-token');
       for (const [content, says] of [
         ['', /the access token in ".*secret-token" is empty/],

@@ -65,21 +65,27 @@ export function mergeOutcomes<T>(
 }
 
 /**
- * The outcomes of what the homeserver has done while it could not be noted here: each success is an error that says
- * both.
+ * The homeserver has done it, and it could not be noted here.
  * @param done as in "the token was DONE".
  */
-export function unnoted<T>(
+export function unnoted(token: string, done: string, {message, hint}: MxtokError): MxtokError {
+  return new MxtokError('store', `${token} was ${done}, but that could not be noted here: ${message}`, {
+    token,
+    hint,
+  });
+}
+
+/** As {@link unnoted}, for each success. */
+export function allUnnoted<T>(
   outcomes: ReadonlyMap<string, Outcome<T>>,
   done: string,
-  {message, hint}: MxtokError,
+  problem: MxtokError,
 ): Map<string, Outcome<T>> {
   return new Map(
-    [...outcomes].map(([token, outcome]) => {
-      if (!outcome.ok) return [token, outcome];
-      const text = `${token} was ${done}, but that could not be noted here: ${message}`;
-      return [token, {ok: false, error: new MxtokError('store', text, {token, hint})}];
-    }),
+    [...outcomes].map(([token, outcome]) => [
+      token,
+      outcome.ok ? {ok: false, error: unnoted(token, done, problem)} : outcome,
+    ]),
   );
 }
 

@@ -12,7 +12,7 @@ import {
   mergeOutcomes,
   settle,
   type TokenOutcome,
-  unnoted,
+  allUnnoted,
 } from './batch.ts';
 
 export interface DeletedToken {
@@ -61,7 +61,7 @@ export async function deleteTokens(
     }),
   );
   const problem = unsaved ?? unlogged;
-  return mergeOutcomes(asked, problem ? unnoted(done, 'deleted', problem) : done);
+  return mergeOutcomes(asked, problem ? allUnnoted(done, 'deleted', problem) : done);
 }
 
 async function deleteOne({homeserver}: Connection, token: string): Promise<void> {

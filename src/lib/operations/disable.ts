@@ -18,7 +18,7 @@ import {
   recordOf,
   settle,
   type TokenOutcome,
-  unnoted,
+  allUnnoted,
 } from './batch.ts';
 
 export type DisabledRecord = TokenRecord & {
@@ -134,7 +134,7 @@ export async function disableTokens(
     }),
   );
   const problem = unsaved ?? unlogged;
-  return mergeOutcomes(asked, problem ? unnoted(done, 'disabled', problem) : done);
+  return mergeOutcomes(asked, problem ? allUnnoted(done, 'disabled', problem) : done);
 }
 
 /** What `enable` is to restore. */
@@ -265,7 +265,7 @@ export async function enableTokens(
     }),
   );
   const problem = unsaved ?? unlogged;
-  return mergeOutcomes(asked, problem ? unnoted(done, 'enabled', problem) : done);
+  return mergeOutcomes(asked, problem ? allUnnoted(done, 'enabled', problem) : done);
 }
 
 function forgetLimits(entry: TokenMetadata): TokenMetadata {

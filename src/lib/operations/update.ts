@@ -89,33 +89,34 @@ export async function updateTokens(
         Object.keys(limits).length > 0 ? homeserver.update(token.token, limits) : token,
       ),
       token: token.token,
+      sent: Object.keys(limits).length > 0,
     }),
     {concurrency: CONCURRENCY},
   );
 
-  const changed = updated.filter(({outcome}) => outcome.ok).map(({token}) => token);
+  const reached = updated.filter(({outcome}) => outcome.ok).map(({token}) => token);
   // Only what is to change, in what the file holds now: another update may have got there first.
   const unsaved = await metadata
-    .update(changed, (entry) => withText(dropUnfinished(entry, wanted), changes))
+    .update(reached, (entry) => withText(dropUnfinished(entry, wanted), changes))
     .then(() => undefined, toMxtokError);
-  for (const {token, entry, outcome} of updated) {
-    done.set(
-      token,
-      outcome.ok
-        ? {ok: true, value: {...recordOf(connection, outcome.value, entry), changed: true}}
-        : outcome,
-    );
-  }
-
   const unlogged = await finishAll(
-    updated.map(({operation, outcome, entry}) =>
-      outcome.ok
-        ? operation?.succeeded(toAuditState(outcome.value, entry))
-        : operation?.failed(outcome.error),
-    ),
+    updated.map(({operation, outcome, entry, sent}) => {
+      if (!outcome.ok) return operation?.failed(outcome.error);
+      // A label alone that could not be saved is a change that has not been made.
+      return unsaved && !sent
+        ? operation?.failed(unsaved)
+        : operation?.succeeded(toAuditState(outcome.value, entry));
+    }),
   );
   const problem = unsaved ?? unlogged;
-  return mergeOutcomes(asked, problem ? unnoted(done, 'updated', problem) : done);
+  for (const {token, entry, outcome, sent} of updated) {
+    if (!outcome.ok) done.set(token, outcome);
+    else if (problem)
+      done.set(token, {ok: false, error: sent ? unnoted(token, 'updated', problem) : problem});
+    else done.set(token, {ok: true, value: {...recordOf(connection, outcome.value, entry), changed: true}});
+  }
+
+  return mergeOutcomes(asked, done);
 }
 
 /** New limits are the operator's word, and nothing that a disabling has left: there is none to go back from any more. */
