@@ -69,7 +69,7 @@ class OpenOperations {
   }
 
   see({id, server_name, fingerprint, operation, phase, outcome}: AuditEntry): void {
-    const key = `${server_name} ${fingerprint ?? id}`;
+    const key = fingerprint === null ? id : `${server_name} ${fingerprint}`;
     const open = this.#byToken.get(key) ?? new Map<string, string>();
     this.#byToken.set(key, open);
     if (phase === 'started') {

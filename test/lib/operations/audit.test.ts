@@ -84,6 +84,41 @@ describe('findOperations', () => {
     assert.deepEqual(await tokens({unfinished: true}), ['cccc…', 'dddd…']);
   });
 
+  it('takes a log-in for done whose end alone knows the homeserver’s name', async () => {
+    const [login] = await log.start({...MAIN, server_name: '127.0.0.1:8008'}, [{operation: 'login'}]);
+    await login?.succeeded(undefined, 'example.org');
+    assert.deepEqual(await tokens({unfinished: true}), []);
+    assert.equal((await findOperations(log, {}))[0]?.server_name, 'example.org');
+    // And purging the homeserver takes both of its lines along.
+    await log.purge('example.org');
+    assert.deepEqual(await findOperations(log, {}), []);
+  });
+
+  it('takes what was open for settled once it was done again, or undone', async () => {
+    for (const [open, settling, rest] of [
+      ['disable', 'disable', 0],
+      ['disable', 'enable', 0],
+      ['create', 'delete', 0],
+      ['update', 'update', 0],
+      ['disable', 'update', 1],
+    ] as const) {
+      log = new AuditLog(tempDir(), () => undefined);
+      await log.start(MAIN, [{operation: open, token: 'x'.repeat(16)}]);
+      const [later, other] = await log.start(MAIN, [
+        {operation: settling, token: 'x'.repeat(16)},
+        {operation: settling, token: 'y'.repeat(16)},
+      ]);
+      await other?.succeeded();
+      assert.equal(
+        (await tokens({unfinished: true})).length,
+        2,
+        'a success on another token settles nothing',
+      );
+      await later?.succeeded();
+      assert.equal((await tokens({unfinished: true})).length, rest, `${open}, then ${settling}`);
+    }
+  });
+
   it('takes the last so many', async () => {
     await fill();
     assert.deepEqual(await tokens({limit: 2}), ['dddd…', null]);
