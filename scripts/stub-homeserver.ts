@@ -2,9 +2,11 @@
  * As much of Synapse as the benchmark needs: its registration token API with tokens in memory, and a given latency.
  * What it answers was seen on a real Synapse 1.163.2; how long it takes is the point of it.
  *
- * A process of its own, so that it shares no event loop with whoever measures. Forked, it sends its URL and ends with
- * its parent; by hand: `npx tsx scripts/stub-homeserver.ts --tokens 100 --latency 10`.
+ * A process of its own, so that it shares no event loop with whoever measures. Forked, it sends its URLs and ends with
+ * its parent; by hand: `npx tsx scripts/stub-homeserver.ts --tokens 100 --latency 10`. With `--servers N` it is so many
+ * homeservers, each on a port of its own, and with `--faults` every tenth of them has a {@link Fault}.
  */
+import {once} from 'node:events';
 import {createServer, type IncomingMessage, type ServerResponse} from 'node:http';
 import {text} from 'node:stream/consumers';
 import {setTimeout as sleep} from 'node:timers/promises';
@@ -13,6 +15,39 @@ import {parseArgs} from 'node:util';
 /** The access token that it takes. */
 export const STUB_ACCESS_TOKEN = 'stub-access-token';
 export const STUB_SERVER_NAME = 'stub.test';
+
+/** What can be wrong with a homeserver, or with what stands before it. */
+export type Fault = 'stall' | 'cut' | 'rubbish' | 'unauthorized' | 'error';
+
+/** Half of those that are not well never answer: they are what takes time. */
+const FAULTS: readonly Fault[] = [
+  'stall',
+  'cut',
+  'stall',
+  'rubbish',
+  'stall',
+  'unauthorized',
+  'stall',
+  'error',
+];
+
+/** What is wrong with one of many: every tenth has something. */
+export function stubFault(index: number): Fault | undefined {
+  return index % 10 === 9 ? FAULTS[Math.floor(index / 10) % FAULTS.length] : undefined;
+}
+
+/** The server name of one of many. */
+export function stubServerName(index: number): string {
+  return `s${String(index).padStart(4, '0')}.${STUB_SERVER_NAME}`;
+}
+
+/** Of so many tokens, this one is used up. */
+const EXHAUSTED_EVERY = 10;
+
+/** How many of its tokens are used up. */
+export function stubExhausted(tokens: number): number {
+  return Math.floor(tokens / EXHAUSTED_EVERY);
+}
 
 /** The name of one of its tokens. */
 export function stubToken(index: number): string {
@@ -52,7 +87,11 @@ class Stub {
   #list: string | undefined;
   #checked = 0;
 
-  constructor(count: number) {
+  constructor(
+    count: number,
+    readonly serverName: string,
+    readonly fault: Fault | undefined,
+  ) {
     const nextMonth = Date.now() + 30 * 24 * 3600 * 1000;
     for (let index = 0; index < count; index++) {
       const token = stubToken(index);
@@ -60,7 +99,7 @@ class Stub {
         token,
         uses_allowed: index % 2 === 0 ? null : 10,
         pending: index % 7 === 0 ? 1 : 0,
-        completed: index % 5,
+        completed: index % EXHAUSTED_EVERY === EXHAUSTED_EVERY - 1 ? 10 : index % 5,
         expiry_time: index % 3 === 0 ? null : nextMonth + index * 1000,
       });
     }
@@ -73,6 +112,11 @@ class Stub {
         return ok({versions: ['v1.15']});
       case '/_synapse/admin/v1/server_version':
         return ok({server_version: '1.163.2'});
+      case '/_matrix/client/v3/register':
+        return {
+          status: 401,
+          body: {session: 'stub', flows: [{stages: ['m.login.registration_token']}], params: {}},
+        };
       case VALIDITY:
         return this.#validity(url.searchParams.get('token') ?? '');
       default:
@@ -83,11 +127,11 @@ class Stub {
     }
 
     if (authorization === undefined) return refusal(401, 'M_MISSING_TOKEN', 'Missing access token');
-    if (authorization !== `Bearer ${STUB_ACCESS_TOKEN}`) {
+    if (authorization !== `Bearer ${STUB_ACCESS_TOKEN}` || this.fault === 'unauthorized') {
       return refusal(401, 'M_UNKNOWN_TOKEN', 'Invalid access token passed.');
     }
 
-    if (path.endsWith('/whoami')) return ok({user_id: `@admin:${STUB_SERVER_NAME}`});
+    if (path.endsWith('/whoami')) return ok({user_id: `@admin:${this.serverName}`});
     if (path === TOKENS) {
       this.#list ??= JSON.stringify({registration_tokens: [...this.#tokens.values()]});
       return ok(this.#list);
@@ -142,13 +186,27 @@ function noSuchToken(name: string): Answer {
   return refusal(404, 'M_NOT_FOUND', `No such registration token: ${name}`);
 }
 
-/** Serve on a free loopback port. @param latency milliseconds before each answer. */
-function serve(tokens: number, latency: number, onListening: (url: string) => void): void {
-  const stub = new Stub(tokens);
+/** Serve on a free loopback port. @param latency milliseconds before each answer. @returns the URL. */
+async function serve(stub: Stub, latency: number): Promise<string> {
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const body = await text(request);
     const url = new URL(request.url ?? '/', 'http://stub.test');
-    const answer = stub.answer(request.method ?? '', url, request.headers.authorization, body);
+    let answer = stub.answer(request.method ?? '', url, request.headers.authorization, body);
+    switch (stub.fault) {
+      case 'stall':
+        return;
+      case 'cut':
+        request.socket.destroy();
+        return;
+      case 'rubbish':
+        answer = ok('<html><body>It works!</body></html>');
+        break;
+      case 'error':
+        answer = refusal(500, 'M_UNKNOWN', 'Internal server error');
+        break;
+      default:
+    }
+
     const content = typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body);
     if (latency > 0) await sleep(latency);
     response.writeHead(answer.status, {
@@ -162,19 +220,31 @@ function serve(tokens: number, latency: number, onListening: (url: string) => vo
       response.destroy(error instanceof Error ? error : new Error(String(error)));
     });
   });
-  server.listen(0, '127.0.0.1', () => {
-    const address = server.address();
-    onListening(`http://127.0.0.1:${typeof address === 'object' && address ? address.port : 0}`);
-  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  return `http://127.0.0.1:${typeof address === 'object' && address ? address.port : 0}`;
 }
 
 if (process.argv[1] === import.meta.filename) {
-  const {tokens, latency} = parseArgs({
-    options: {tokens: {type: 'string', default: '100'}, latency: {type: 'string', default: '0'}},
+  const {tokens, latency, servers, first, faults} = parseArgs({
+    options: {
+      tokens: {type: 'string', default: '100'},
+      latency: {type: 'string', default: '0'},
+      servers: {type: 'string'},
+      // Where several processes share the many among them: the index of the first of this one.
+      first: {type: 'string', default: '0'},
+      faults: {type: 'boolean', default: false},
+    },
   }).values;
   process.once('disconnect', () => process.exit());
-  serve(Number(tokens), Number(latency), (url) => {
-    if (process.send) process.send(url);
-    else console.log(url);
-  });
+  const urls: string[] = [];
+  for (let index = Number(first); index < Number(first) + Number(servers ?? 1); index++) {
+    const name = servers === undefined ? STUB_SERVER_NAME : stubServerName(index);
+    const stub = new Stub(Number(tokens), name, faults ? stubFault(index) : undefined);
+    urls.push(await serve(stub, Number(latency)));
+  }
+
+  if (process.send) process.send(urls);
+  else console.log(urls.join('\n'));
 }
