@@ -3,7 +3,8 @@ import nock from 'nock';
 
 import {removeTempDirs} from './temp.ts';
 
-process.env['TZ'] = 'UTC';
+// What is shown is local time. The tests hold in any zone (scripts/test.ts runs them in three).
+process.env['TZ'] ??= 'UTC';
 for (const name of Object.keys(process.env)) {
   if (/^(?:MXTOK_|.*_proxy$|NO_COLOR$|FORCE_COLOR$|CI$|DEBUG$)/i.test(name))
     Reflect.deleteProperty(process.env, name);
