@@ -6,7 +6,7 @@ import {Config, run} from '@oclif/core';
 
 import {reportError, unexpectedArgument} from './lib/report.ts';
 import {MxtokError, usageError} from './lib/errors.ts';
-import {listenForInterrupts} from './lib/interrupt.ts';
+import {listenForInterrupts, onReaderGone} from './lib/interrupt.ts';
 import {quote} from './lib/quote.ts';
 
 /**
@@ -17,7 +17,11 @@ export async function main(root: string, argv: string[], sources?: string): Prom
   listenForInterrupts();
   // Before oclif's own listener, which throws. A reader that has seen enough (head) is no error.
   process.stdout.prependListener('error', ({code = 'unknown error'}: NodeJS.ErrnoException) => {
-    if (code === 'EPIPE') process.exit(process.exitCode ?? 0);
+    if (code === 'EPIPE') {
+      if (!onReaderGone()) process.exit(process.exitCode ?? 0);
+      return;
+    }
+
     const error = new MxtokError('unexpected', `standard output cannot be written (${code})`, {
       hint: 'What was asked for may be done all the same: see mxtok audit.',
     });

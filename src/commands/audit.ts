@@ -2,13 +2,11 @@ import {Flags} from '@oclif/core';
 
 import {MxtokCommand} from '../lib/command.ts';
 import {usageError} from '../lib/errors.ts';
-import {AUDIT_FIELDS, findOperations} from '../lib/operations/audit.ts';
+import {AUDIT_FIELDS, AUDIT_OPERATIONS, findOperations} from '../lib/operations/audit.ts';
 import {quote} from '../lib/quote.ts';
 import {fingerprint, parseToken} from '../lib/registration-token.ts';
 import {AuditLog} from '../lib/store/audit.ts';
 import {parsePast} from '../lib/when.ts';
-
-const OPERATIONS = ['create', 'update', 'disable', 'enable', 'delete', 'login', 'logout'];
 
 export default class Audit extends MxtokCommand {
   static override usage = 'audit [FLAGS]';
@@ -31,7 +29,10 @@ export default class Audit extends MxtokCommand {
       summary: 'Of this profile, or of the homeserver of this name.',
       helpValue: 'NAME',
     }),
-    operation: Flags.string({summary: `Of this kind: ${OPERATIONS.join(', ')}.`, helpValue: 'OPERATION'}),
+    operation: Flags.string({
+      summary: `Of this kind: ${AUDIT_OPERATIONS.join(', ')}.`,
+      helpValue: 'OPERATION',
+    }),
     token: Flags.string({summary: 'On this token.', helpValue: 'TOKEN'}),
     since: Flags.string({summary: 'From this time on: 7d (ago), a date or date-time.', helpValue: 'WHEN'}),
     until: Flags.string({summary: 'Up to this time.', helpValue: 'WHEN'}),
@@ -43,8 +44,8 @@ export default class Audit extends MxtokCommand {
 
   async run(): Promise<void> {
     const {flags} = await this.parseInput(Audit);
-    if (flags.operation !== undefined && !OPERATIONS.includes(flags.operation)) {
-      throw usageError(`--operation ${quote(flags.operation)} is none of ${OPERATIONS.join(', ')}`);
+    if (flags.operation !== undefined && !AUDIT_OPERATIONS.includes(flags.operation)) {
+      throw usageError(`--operation ${quote(flags.operation)} is none of ${AUDIT_OPERATIONS.join(', ')}`);
     }
 
     if (flags.limit !== undefined && !/^[1-9]\d{0,8}$/.test(flags.limit)) {

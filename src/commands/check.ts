@@ -60,11 +60,11 @@ export default class Check extends TokenCommand {
             },
           };
     this.server = server ?? undefined;
-    const http = openHttp(environment, profile);
+    const http = openHttp(environment, profile, server);
     this.closeAtEnd(http);
     const outcomes = await checkTokens(http, server, tokens);
     await this.writeItems(
-      outcomes,
+      [{server: server ?? '', connection: undefined, outcome: {ok: true, value: outcomes}}],
       args.token,
       ['server', 'token', 'accepted', 'reason'],
       ({token, reason}) => `${token}: ${ANSWERS[reason]}`,

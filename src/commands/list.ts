@@ -1,15 +1,20 @@
 import {Flags} from '@oclif/core';
 
-import {serverFlag} from '../lib/command.ts';
-import {usageError} from '../lib/errors.ts';
-import {listTokens, type TokenFilter, type TokenOrder} from '../lib/operations/list.ts';
+import {serversFlags} from '../lib/command.ts';
+import {MxtokError, usageError} from '../lib/errors.ts';
+import {listTokens, type TokenOrder, tokenComparator} from '../lib/operations/list.ts';
 import {quote} from '../lib/quote.ts';
-import {TOKEN_STATUSES, type TokenStatus} from '../lib/registration-token.ts';
-import {TokenCommand} from '../lib/token-command.ts';
-import {TOKEN_FIELDS, type TokenField} from '../lib/token-record.ts';
-import {parseDuration} from '../lib/when.ts';
+import {
+  filterFlags,
+  isFiltering,
+  labelFilter,
+  parseFilter,
+  SelectionCommand,
+} from '../lib/selection-command.ts';
+import {readSetting, resolveSettings} from '../lib/settings.ts';
+import {parseColumns, parseField, TOKEN_FIELDS, type TokenField} from '../lib/token-record.ts';
 
-export default class List extends TokenCommand {
+export default class List extends SelectionCommand {
   static override usage = 'list [FLAGS]';
   static override summary = 'List registration tokens with their status.';
   static override description =
@@ -25,29 +30,17 @@ export default class List extends TokenCommand {
       description: 'Used up or over, of one event',
       command: "<%= config.bin %> list --status expired,exhausted --label 'spring*'",
     },
-    {description: 'For a script', command: '<%= config.bin %> list --expiring-within 3d --json'},
+    {
+      description: 'For cron: silent and 0 where nothing runs out, 9 where something does',
+      command: '<%= config.bin %> list --expiring-within 3d --exit-code',
+    },
+    {description: 'Of all homeservers', command: '<%= config.bin %> list --all-servers --json'},
   ];
 
   static override flags = {
-    ...serverFlag,
-    status: Flags.string({
-      summary: `Of this status; several with commas: ${TOKEN_STATUSES.join(', ')}.`,
-      helpValue: 'STATUS',
-      multiple: true,
-      multipleNonGreedy: true,
-      delimiter: ',',
-    }),
-    accepted: Flags.boolean({
-      summary: 'Those that the homeserver accepts now; --no-accepted: the others.',
-      allowNo: true,
-    }),
-    label: Flags.string({summary: 'With this label; * stands for anything.', helpValue: 'GLOB'}),
-    search: Flags.string({summary: 'With this text in token, label or note.', helpValue: 'TEXT'}),
-    'expiring-within': Flags.string({
-      summary: 'Accepted now, and over within this time (3d).',
-      helpValue: 'DURATION',
-    }),
-    unused: Flags.boolean({summary: 'That nobody has registered with, or is about to.'}),
+    ...serversFlags,
+    ...filterFlags,
+    ...labelFilter,
     sort: Flags.string({
       summary: 'Order by a column; -COLUMN: descending (default token).',
       helpValue: 'COLUMN',
@@ -57,50 +50,58 @@ export default class List extends TokenCommand {
       helpValue: 'LIST',
     }),
     limit: Flags.string({summary: 'At most N tokens.', helpValue: 'N'}),
+    'exit-code': Flags.boolean({summary: 'Exit with 9 where there is any such token.'}),
   };
 
   async run(): Promise<void> {
     const {flags} = await this.parseInput(List);
-    const filter: TokenFilter = {
-      status: flags.status?.map(parseStatus),
-      accepted: flags.accepted,
-      label: flags.label,
-      search: flags.search,
-      expiringWithin:
-        flags['expiring-within'] === undefined
-          ? undefined
-          : parseDuration(flags['expiring-within'], '--expiring-within'),
-      unused: flags.unused,
-    };
-    const order = parseOrder(flags.sort ?? 'token');
-    const columns = flags.columns?.split(',').map((name) => parseField(name.trim(), '--columns'));
+    const filter = parseFilter(flags, flags.label);
+    // On several servers, a token of the same name is told by the server.
+    const order = parseOrder(
+      flags.sort ?? (flags['all-servers'] || flags.server?.includes(',') ? 'server' : 'token'),
+    );
+    const given = flags.columns === undefined ? undefined : parseColumns(flags.columns);
     const limit = flags.limit === undefined ? undefined : parseLimit(flags.limit);
-    const connection = await this.connect(flags.server, false);
-    const records = await listTokens(connection, {filter, order, limit});
-    await this.writeRecords(connection, records, columns);
+    const columns = given ?? (await this.standingColumns(flags));
+    const servers = await this.connectServers(flags, false);
+    const results = await this.onServers(
+      servers,
+      (connection) => listTokens(connection, {filter, order, limit}),
+      true,
+    );
+    let records = results.flatMap(({outcome}) => (outcome.ok ? outcome.value : []));
+    // Of one, they are in order already.
+    if (this.several) records = records.sort(tokenComparator(order)).slice(0, limit);
+    await this.writeServerRecords(records, results, columns);
+    const outcomes = results.map((result) =>
+      result.outcome.ok
+        ? {...result, outcome: {ok: true as const, value: []}}
+        : {...result, outcome: result.outcome},
+    );
+    this.throwFailures(outcomes, []);
     if (records.length === 0 && this.format === 'table') {
-      const filtered = Object.values(filter).some((value) => value !== undefined && value !== false);
       this.note(
-        filtered
+        isFiltering(filter)
           ? 'No token matches.'
           : 'There are no registration tokens yet. Make one: mxtok create --uses 1',
       );
     }
+
+    if (flags['exit-code'] && records.length > 0)
+      process.exitCode = new MxtokError('tokens_found', '').exitCode;
   }
-}
 
-function parseStatus(input: string): TokenStatus {
-  const status = TOKEN_STATUSES.find((known) => known === input.trim());
-  if (status === undefined)
-    throw usageError(`--status ${quote(input)} is none of ${TOKEN_STATUSES.join(', ')}`);
-  return status;
-}
-
-function parseField(input: string, flag: string): TokenField {
-  const field = TOKEN_FIELDS.find((known) => known === input);
-  if (field === undefined)
-    throw usageError(`${flag}: ${quote(input)} is no column; there are ${TOKEN_FIELDS.join(', ')}`);
-  return field;
+  /** The environment's or the profile's; those of data have all columns, for scripts count on them. */
+  private async standingColumns(flags: {
+    server?: string | undefined;
+    'all-servers': boolean;
+  }): Promise<TokenField[] | undefined> {
+    if (this.format !== 'table') return undefined;
+    const several = flags['all-servers'] || flags.server?.includes(',');
+    const target = several ? undefined : await this.target(flags.server);
+    const settings = resolveSettings({flags: {}, env: process.env, defaults: target?.profile.defaults});
+    return readSetting('columns', settings.columns, parseColumns, target?.server ?? null);
+  }
 }
 
 function parseOrder(input: string): TokenOrder {

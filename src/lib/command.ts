@@ -3,7 +3,7 @@ import {once} from 'node:events';
 
 import {Args, Command, Flags, type Interfaces} from '@oclif/core';
 
-import type {Connection, Environment} from './connection.ts';
+import type {Connection, Environment, Target} from './connection.ts';
 import {interruptSignal} from './interrupt.ts';
 import {type Cell, csvLine, tsvLine} from './output/delimited.ts';
 import {jsonArray, jsonLine, jsonObject} from './output/json.ts';
@@ -27,6 +27,21 @@ export const serverFlag = {
     summary: 'Server profile to use (else MXTOK_SERVER, else the default).',
     helpGroup: GLOBAL,
     helpValue: 'NAME',
+  }),
+};
+
+/** For the commands that can talk to several homeservers at once. */
+export const serversFlags = {
+  server: Flags.string({
+    char: 's',
+    summary: 'Server profile to use (else MXTOK_SERVER, else the default); several with commas.',
+    helpGroup: GLOBAL,
+    helpValue: 'NAME',
+  }),
+  'all-servers': Flags.boolean({
+    summary: 'All server profiles, at the same time.',
+    helpGroup: GLOBAL,
+    exclusive: ['server'],
   }),
 };
 
@@ -63,7 +78,7 @@ export abstract class MxtokCommand extends Command {
     'no-input': Flags.boolean({summary: 'Never ask; fail where something is missing.', helpGroup: GLOBAL}),
     'no-color': Flags.boolean({summary: 'No colours (also: NO_COLOR).', helpGroup: GLOBAL}),
     timeout: Flags.string({
-      summary: 'Time for one request, in seconds or like 2m (default 30s).',
+      summary: 'Time for one request, in seconds or like 2m (else MXTOK_TIMEOUT, the profile’s, 30s).',
       helpGroup: GLOBAL,
       helpValue: 'TIME',
     }),
@@ -76,13 +91,18 @@ export abstract class MxtokCommand extends Command {
   protected globals: Partial<GlobalFlags> = {};
   /** The profile that errors are about. */
   protected server: string | undefined;
-  #clients: Connection['http'][] = [];
+  #clients: {http: Connection['http']; server: string | undefined}[] = [];
   #warned = new Set<string>();
 
   /** The form that data is written in. */
   protected get format(): OutputFormat {
     if (this.globals.json) return 'json';
     return this.globals.output ?? (process.stdout.isTTY ? 'table' : 'tsv');
+  }
+
+  /** Whether success is to end without a word on stdout: nobody asked for data. */
+  protected get silent(): boolean {
+    return this.globals.quiet === true && !this.globals.json && this.globals.output === undefined;
   }
 
   /** Of the terminal, in characters; a table on a pipe (--output table) is as wide as it needs to be. */
@@ -141,7 +161,9 @@ export abstract class MxtokCommand extends Command {
 
   /** Surroundings for the library. @throws {MxtokError} `usage` */
   protected environment(): Environment {
-    const {timeout, debug} = this.globals;
+    const {debug, timeout: given} = this.globals;
+    const timeout = given ?? (process.env['MXTOK_TIMEOUT'] || undefined);
+    const variable = given === undefined ? 'MXTOK_TIMEOUT' : undefined;
     return {
       configDir: process.env['MXTOK_CONFIG_DIR'] || this.config.configDir,
       dataDir: process.env['MXTOK_DATA_DIR'] || this.config.dataDir,
@@ -150,7 +172,7 @@ export abstract class MxtokCommand extends Command {
         this.warning(message);
       },
       http: {
-        timeout: parseTimeout(timeout ?? '30'),
+        ...(timeout !== undefined && {timeout: parseTimeout(timeout, variable)}),
         userAgent: `mxtok/${this.config.version}`,
         signal: interruptSignal,
         onWait: (ms, why) => {
@@ -165,17 +187,25 @@ export abstract class MxtokCommand extends Command {
     };
   }
 
-  /** Choose a server and make ready to talk to it. @param http overrides, for bulk work. */
+  /** The server that is asked for, and its profile. Nothing is sent. */
+  protected async target(server: string | undefined): Promise<Target> {
+    const {chooseTarget} = await import('./connection.ts');
+    const target = chooseTarget(this.environment(), server);
+    this.server = target.server ?? undefined;
+    return target;
+  }
+
+  /** Make ready to talk to a server. @param http overrides, for bulk work. */
   protected async connect(
-    server: string | undefined,
+    server: string | Target | undefined,
     forChange: boolean,
     http: Partial<Environment['http']> = {},
   ): Promise<Connection> {
     // The HTTP client and what it takes along are loaded once they are needed: not for help, nor for wrong flags.
-    const {chooseTarget, connect} = await import('./connection.ts');
+    const {connect} = await import('./connection.ts');
     const surroundings = this.environment();
     const environment = {...surroundings, http: {...surroundings.http, ...http}};
-    const target = chooseTarget(environment, server);
+    const target = typeof server === 'object' ? server : await this.target(server);
     this.server = target.server ?? undefined;
     const connection = await connect(environment, target, forChange);
     this.closeAtEnd(connection.http);
@@ -183,8 +213,8 @@ export abstract class MxtokCommand extends Command {
   }
 
   /** Open connections would keep the process alive; and the homeserver's clock is compared when all is done. */
-  protected closeAtEnd(http: Connection['http']): void {
-    this.#clients.push(http);
+  protected closeAtEnd(http: Connection['http'], server?: string): void {
+    this.#clients.push({http, server});
   }
 
   /** Whoever could answer a question; `undefined` off a terminal, in CI, with --json or --no-input. */
@@ -275,11 +305,11 @@ export abstract class MxtokCommand extends Command {
   }
 
   override finally(): Promise<void> {
-    for (const http of this.#clients) {
+    for (const {http, server} of this.#clients) {
       const skew = http.clock.skew();
       if (Math.abs(skew) > SKEW_TOLD) {
         this.warning(
-          `the clock here is ${Math.round(Math.abs(skew) / 1000)} s ${skew > 0 ? 'ahead of' : 'behind'} the homeserver's; its clock decides when tokens expire`,
+          `${server === undefined ? '' : `${server}: `}the clock here is ${Math.round(Math.abs(skew) / 1000)} s ${skew > 0 ? 'ahead of' : 'behind'} the homeserver's; its clock decides when tokens expire`,
         );
       }
 

@@ -11,7 +11,9 @@ import {quote} from './quote.ts';
 import {type AuditContext, AuditLog} from './store/audit.ts';
 import type {Warn} from './store/files.ts';
 import {MetadataStore} from './store/metadata.ts';
-import {type Profile, ProfileStore} from './store/profiles.ts';
+import {noServerYet, type Profile, ProfileStore} from './store/profiles.ts';
+import {BUILT_IN, readSetting} from './settings.ts';
+import {parseTimeout} from './when.ts';
 
 /** All that a run has from its surroundings. */
 export interface Environment {
@@ -19,8 +21,8 @@ export interface Environment {
   dataDir: string;
   /** Environment variables. */
   env: NodeJS.ProcessEnv;
-  /** Time limit, user agent, signal and listeners of all requests. */
-  http: Omit<HttpOptions, 'baseUrl' | 'caFile'>;
+  /** User agent, signal and listeners of all requests; and their time limit, where one is given for all servers. */
+  http: Omit<HttpOptions, 'baseUrl' | 'caFile' | 'timeout'> & {timeout?: number | undefined};
   warn: Warn;
 }
 
@@ -41,6 +43,13 @@ export function chooseTarget(
   serverFlag: string | undefined,
   needsCredential = true,
 ): Target {
+  if (serverFlag?.includes(',')) {
+    throw usageError(
+      '--server takes one name here; this command works on one homeserver at a time',
+      'Those that work on several: list, show, update, disable, prune, rotate, server doctor.',
+    );
+  }
+
   const profiles = new ProfileStore(environment.configDir, environment.warn);
   if (serverFlag !== undefined) return {server: serverFlag, profile: profiles.get(serverFlag)};
 
@@ -85,13 +94,67 @@ export function chooseTarget(
   return {server: name, profile};
 }
 
-/** An HTTP client for a profile's address, without any credential. */
-export function openHttp(environment: Environment, profile: Profile): HttpClient {
+/**
+ * The servers that a command is for, where it can be for several: as {@link chooseTarget}, or several profiles with
+ * commas, or all of them.
+ * @throws {MxtokError} `usage`, `no_such_server`
+ */
+export function chooseTargets(
+  environment: Environment,
+  {server, 'all-servers': all}: {server?: string | undefined; 'all-servers'?: boolean | undefined},
+): {targets: Target[]; several: boolean} {
+  if (!all && !server?.includes(',')) return {targets: [chooseTarget(environment, server)], several: false};
+  const known = new ProfileStore(environment.configDir, environment.warn).list();
+  if (all) {
+    if (known.length === 0) throw noServerYet();
+    return {targets: known.map(({name, profile}) => ({server: name, profile})), several: true};
+  }
+
+  const names = new Set((server ?? '').split(',').map((name) => name.trim()));
+  const profiles = new Map(known.map(({name, profile}) => [name, profile]));
+  const unknown = [...names].filter((name) => !profiles.has(name));
+  if (unknown.length > 0) {
+    throw new MxtokError(
+      'no_such_server',
+      `there is no server profile ${unknown.map(quote).join(', nor ')}; nothing was sent`,
+      {hint: 'See which there are: mxtok server list'},
+    );
+  }
+
+  const targets = [...names].flatMap((name) => {
+    const profile = profiles.get(name);
+    return profile ? [{server: name, profile}] : [];
+  });
+  return {targets, several: true};
+}
+
+/**
+ * An HTTP client for a profile's address, without any credential.
+ * @param server the profile's name, for what is wrong with it.
+ */
+export function openHttp(
+  environment: Environment,
+  profile: Profile,
+  server: string | null = null,
+): HttpClient {
   // The file may have been edited by hand, so the address is judged at each run.
   const address = parseAddress(profile.url, profile.allow_http ?? false);
   if (address.kind !== 'base')
     throw usageError(`${quote(profile.url)} is not a URL`, 'Set it anew: mxtok server update NAME --url URL');
-  return new HttpClient({...environment.http, baseUrl: address.baseUrl, caFile: profile.ca_file});
+  return new HttpClient({
+    ...environment.http,
+    timeout: requestTimeout(environment, profile, server),
+    baseUrl: address.baseUrl,
+    caFile: profile.ca_file,
+  });
+}
+
+/** For one request, milliseconds: `--timeout` or MXTOK_TIMEOUT, else the profile's, else 30 s. */
+export function requestTimeout({http}: Environment, profile?: Profile, server: string | null = null): number {
+  if (http.timeout !== undefined) return http.timeout;
+  const value = profile?.defaults?.timeout ?? null;
+  const standing = readSetting('timeout', {value, source: 'profile'}, parseTimeout, server);
+  return standing ?? parseTimeout(BUILT_IN.timeout);
 }
 
 /** Resolve what `--url` was given to a base URL. A server name is looked up through `.well-known`. */
@@ -104,7 +167,12 @@ export async function resolveUrl(
   const address = parseAddress(input, allowHttp);
   return address.kind === 'base'
     ? address.baseUrl
-    : lookUpBaseUrl(address.serverName, environment.http, caFile, allowHttp);
+    : lookUpBaseUrl(
+        address.serverName,
+        {...environment.http, timeout: requestTimeout(environment)},
+        caFile,
+        allowHttp,
+      );
 }
 
 export interface Connection {
@@ -121,15 +189,17 @@ export interface Connection {
  * Get the credential and make ready to send.
  * @param forChange ask who we are first, so that the log names the right user and no other homeserver's data is
  * touched, and make sure that the local data can be changed. For reading, a profile's word is taken.
+ * @param audit the log; the same one for all that one process is connected to.
  * @throws {MxtokError} `no_credential`, `unauthorized`, and those of {@link HttpClient.request}.
  */
 export async function connect(
   environment: Environment,
   target: Target,
   forChange: boolean,
+  audit: AuditLog = new AuditLog(environment.dataDir, environment.warn),
 ): Promise<Connection> {
   const {profile} = target;
-  const http = openHttp(environment, profile);
+  const http = openHttp(environment, profile, target.server);
   const accessToken = await resolveCredential(
     profile,
     target.server ?? 'the homeserver',
@@ -161,7 +231,7 @@ export async function connect(
     server: target.server ?? serverName,
     homeserver: new Synapse(http, accessToken),
     metadata,
-    audit: new AuditLog(environment.dataDir, environment.warn),
+    audit,
     auditContext: {server: target.server, server_name: serverName, actor},
     http,
   };

@@ -11,6 +11,8 @@ export const EXIT_CODES = {
   store: 1,
   /** The endpoints are not there: MAS, a worker, Dendrite, an old Synapse. */
   unsupported: 1,
+  /** Somebody else has changed the token since it was looked at. */
+  changed_meanwhile: 1,
   /** After disabling, the homeserver still accepts the token. */
   still_accepted: 1,
   usage: 2,
@@ -33,6 +35,8 @@ export const EXIT_CODES = {
   some_failed: 8,
   not_accepted: 9,
   fault_found: 9,
+  /** `list --exit-code`: there is such a token. */
+  tokens_found: 9,
   interrupted: 130,
 } as const;
 
@@ -49,6 +53,8 @@ export interface ErrorDetails {
   server?: string | undefined;
   /** The registration token it is about. */
   token?: string | undefined;
+  /** Of a file: each row that is wrong. */
+  problems?: readonly {line: number; message: string}[] | undefined;
   cause?: unknown;
 }
 
@@ -62,6 +68,7 @@ export class MxtokError extends Error {
   readonly hint: string | undefined;
   readonly errcode: string | undefined;
   readonly status: number | undefined;
+  readonly problems: readonly {line: number; message: string}[] | undefined;
   server: string | undefined;
   token: string | undefined;
 
@@ -73,6 +80,7 @@ export class MxtokError extends Error {
     this.status = details.status;
     this.server = details.server;
     this.token = details.token;
+    this.problems = details.problems;
   }
 
   get exitCode(): number {
@@ -99,6 +107,26 @@ export function leavesOpen({code}: MxtokError): boolean {
   return LEAVES_OPEN.has(code);
 }
 
+const MEETS_ALL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'unauthorized',
+  'not_admin',
+  'unsupported',
+  'unreachable',
+  'tls',
+  'timeout',
+  'not_matrix',
+  'rate_limited',
+  'server_error',
+  'store',
+  'unexpected',
+  'interrupted',
+]);
+
+/** Whether what has happened to one token would happen to every further one as well. */
+export function meetsAll({code}: MxtokError): boolean {
+  return MEETS_ALL.has(code);
+}
+
 /** The JSON of an error: a fixed list of fields, absent where they have no value. */
 export interface ErrorJson {
   code: ErrorCode;
@@ -108,6 +136,7 @@ export interface ErrorJson {
   status?: number;
   server?: string;
   token?: string;
+  problems?: readonly {line: number; message: string}[];
 }
 
 export function errorToJson(error: MxtokError): ErrorJson {
@@ -119,6 +148,7 @@ export function errorToJson(error: MxtokError): ErrorJson {
     ...(error.status !== undefined && {status: error.status}),
     ...(error.server !== undefined && {server: error.server}),
     ...(error.token !== undefined && {token: error.token}),
+    ...(error.problems !== undefined && {problems: error.problems}),
   };
 }
 

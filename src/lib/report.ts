@@ -40,6 +40,8 @@ export function reportError(
   } else {
     const where = error.server === undefined ? '' : `${error.server}: `;
     process.stderr.write(`error: ${sanitise(where + error.message)}\n`);
+    for (const {line, message} of error.problems ?? [])
+      process.stderr.write(`  line ${line}: ${sanitise(message)}\n`);
     if (hint !== undefined) process.stderr.write(`hint: ${sanitise(hint)}\n`);
   }
 
@@ -62,7 +64,10 @@ function fromParser(error: Errors.CLIError): MxtokError {
   if (error.constructor.name === 'NonExistentFlagsError' && typeof flags?.[0] === 'string')
     return unknownFlag(flags[0], 'token' in (parse?.input?.args ?? {}));
   if (error.constructor.name === 'RequiredArgsError' && args) {
-    const names = args.map((arg) => (arg as {name: string}).name.toUpperCase());
+    const missing = args as {name: string; options?: string[]}[];
+    const names = missing.map(({name, options}) =>
+      options ? `${name.toUpperCase()} (${options.join(', ')})` : name.toUpperCase(),
+    );
     return usageError(`${names.join(' and ')} ${names.length === 1 ? 'is' : 'are'} missing`, 'See --help.');
   }
 

@@ -8,10 +8,9 @@ import {openHttp} from './connection.ts';
 import {checkAccessToken, resolveCredential} from './credential.ts';
 import {toMxtokError, usageError} from './errors.ts';
 import {logOut} from './homeserver/client-api.ts';
-import {logInVerified, type VerifiedServer, verifyServer} from './operations/server.ts';
+import {checkSoftware, logInVerified, type VerifiedServer, verifyServer} from './operations/server.ts';
 import type {Prompter} from './prompts.ts';
-import type {Profile} from './store/profiles.ts';
-import {ProfileStore} from './store/profiles.ts';
+import {type Profile, ProfileStore} from './store/profiles.ts';
 
 const sources = ['access-token-stdin', 'access-token-file', 'access-token-command', 'user'];
 const others = (name: string): string[] => sources.filter((source) => source !== name);
@@ -78,6 +77,21 @@ interface PasswordCredential {
 
 type Credential = Pick<Profile, 'access_token' | 'access_token_file' | 'access_token_command'>;
 
+interface CredentialFlags {
+  'access-token-stdin'?: boolean;
+  'access-token-file'?: string | undefined;
+  'access-token-command'?: string | undefined;
+}
+
+/** Whether the flags say where an access token is to come from. */
+export function namesCredential(flags: CredentialFlags): boolean {
+  return (
+    flags['access-token-stdin'] === true ||
+    flags['access-token-file'] !== undefined ||
+    flags['access-token-command'] !== undefined
+  );
+}
+
 /** `--ca-file`: the same file wherever a later run is started. @throws {MxtokError} `usage` */
 export function parseCaFile(input: string | undefined): string | undefined {
   if (input === '') throw usageError('--ca-file needs the path of a file');
@@ -90,6 +104,15 @@ export function withoutCredential(profile: Profile): Profile {
   return rest;
 }
 
+/** Of a profile, what is about its credential. */
+export function credentialOf({access_token, access_token_file, access_token_command}: Profile): Credential {
+  return {
+    ...(access_token !== undefined && {access_token}),
+    ...(access_token_file !== undefined && {access_token_file}),
+    ...(access_token_command !== undefined && {access_token_command}),
+  };
+}
+
 export abstract class ServerCommand extends MxtokCommand {
   protected get profiles(): ProfileStore {
     const {configDir, warn} = this.environment();
@@ -97,11 +120,7 @@ export abstract class ServerCommand extends MxtokCommand {
   }
 
   /** The credential that the flags name; `undefined` where they name none. */
-  protected async credentialFromFlags(flags: {
-    'access-token-stdin'?: boolean;
-    'access-token-file'?: string | undefined;
-    'access-token-command'?: string | undefined;
-  }): Promise<Credential | undefined> {
+  protected async credentialFromFlags(flags: CredentialFlags): Promise<Credential | undefined> {
     if (flags['access-token-file'] !== undefined) {
       if (flags['access-token-file'] === '') throw usageError('--access-token-file needs the path of a file');
       return {access_token_file: resolve(flags['access-token-file'])};
@@ -176,6 +195,13 @@ export abstract class ServerCommand extends MxtokCommand {
     };
   }
 
+  /** Before anybody is asked for a password: @throws {MxtokError} where it could not be used anyway. */
+  protected async checkSoftware(profile: Profile): Promise<void> {
+    const http = openHttp(this.environment(), profile);
+    this.closeAtEnd(http);
+    await checkSoftware(http);
+  }
+
   /** @returns the profile with its credential and, unless told not to ask, all that verification has found. */
   protected async withCredential(
     name: string,
@@ -200,6 +226,21 @@ export abstract class ServerCommand extends MxtokCommand {
     const verified = await verifyServer(http, await resolveCredential(complete, name));
     const {server_name, user_id, software} = verified;
     return {profile: {...complete, server_name, user_id, software}, verified};
+  }
+
+  /** A credential goes to no other host than the one that it was given for, unless somebody says so. */
+  protected async confirmNewHost(before: Profile, after: Profile): Promise<void> {
+    if (Object.keys(credentialOf(before)).length === 0 || originOf(before.url) === originOf(after.url))
+      return;
+    const prompter = await this.prompter();
+    if (!prompter) {
+      throw usageError(
+        `${after.url} is another host than ${before.url}, which the access token was given for; nothing was sent`,
+        'Give the access token anew, or add --keep-access-token.',
+      );
+    }
+
+    await prompter.confirm(`Send the access token for ${before.url} to ${after.url}?`);
   }
 
   /** A person may mistype; homeservers allow few tries. */
@@ -242,6 +283,10 @@ export abstract class ServerCommand extends MxtokCommand {
       );
     }
   }
+}
+
+function originOf(url: string): string {
+  return URL.canParse(url) && !url.startsWith('unix:') ? new URL(url).origin : url;
 }
 
 function required(value: string): string | undefined {

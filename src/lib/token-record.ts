@@ -1,5 +1,7 @@
 /** A token as it is shown: what the homeserver keeps, what it means now, and what is known of it here. */
+import {usageError} from './errors.ts';
 import type {Homeserver} from './homeserver/homeserver.ts';
+import {quote} from './quote.ts';
 import {type RegistrationToken, type TokenStatus, tokenStatus} from './registration-token.ts';
 import type {AuditState} from './store/audit.ts';
 import type {TokenMetadata} from './store/metadata.ts';
@@ -42,6 +44,19 @@ export const TOKEN_FIELDS = [
 ] as const satisfies readonly (keyof TokenRecord)[];
 
 export type TokenField = (typeof TOKEN_FIELDS)[number];
+
+/** @param flag to be named in the error. @throws {MxtokError} `usage` */
+export function parseField(input: string, flag: string): TokenField {
+  const field = TOKEN_FIELDS.find((known) => known === input);
+  if (field === undefined)
+    throw usageError(`${flag}: ${quote(input)} is no column; there are ${TOKEN_FIELDS.join(', ')}`);
+  return field;
+}
+
+/** `--columns`: names with commas between. @throws {MxtokError} `usage` */
+export function parseColumns(input: string): TokenField[] {
+  return input.split(',').map((name) => parseField(name.trim(), '--columns'));
+}
 
 /** @param now the homeserver's time, Unix ms; given where many tokens are judged at once. */
 export function toRecord(

@@ -84,7 +84,9 @@ function readInstant(input: string, flag: string, endOfDay: boolean): number | u
     throw usageError(`${flag} ${quote(input)}: there is no such date or time`);
   if (!clock && endOfDay) {
     // The moment before the next day: where the clocks go back at midnight, 23:59 comes twice.
-    return new Date(time.getFullYear(), time.getMonth(), time.getDate() + 1).getTime() - 1;
+    const end = new Date(time.getFullYear(), time.getMonth(), time.getDate() + 1).getTime() - 1;
+    // West of Greenwich, the last day of all is not over when the calendar of UTC is.
+    return Math.min(end, MAX_EXPIRY_TIME);
   }
 
   if (clock && !zone && clock.slice(0, 5).replace('24:', '00:') !== localClock(time)) {
@@ -95,6 +97,27 @@ function readInstant(input: string, flag: string, endOfDay: boolean): number | u
   }
 
   return time.getTime();
+}
+
+const MONTHS = ['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec'];
+
+/**
+ * A date-time of Python's, without a zone or with one that means nothing: `2027-01-31 18:00:00.123456`,
+ * `Sun, 31 Jan 2027 18:00:00 GMT`. It is taken for local time.
+ * @param name what it is, for the error.
+ * @returns Unix milliseconds.
+ * @throws {MxtokError} `usage`
+ */
+export function readNaive(input: string, name: string): number {
+  const rfc = /^[a-z]{3}, (\d{2}) ([a-z]{3}) (\d{4}) (\d{2}:\d{2}:\d{2}) GMT$/i.exec(input);
+  const month = rfc ? MONTHS.indexOf((rfc[2] ?? '').toLowerCase()) + 1 : 0;
+  const iso = rfc ? `${rfc[3] ?? ''}-${two(month)}-${rfc[1] ?? ''}T${rfc[4] ?? ''}` : input;
+  const parts = /^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?))?$/.exec(iso);
+  const time = parts
+    ? parseISO(`${parts[1] ?? ''}T${(parts[2] ?? '00:00').slice(0, 12)}`).getTime()
+    : Number.NaN;
+  if (Number.isNaN(time)) throw usageError(`${name} ${quote(input)} is not a date and time`);
+  return time;
 }
 
 function localClock(time: Date): string {
@@ -206,12 +229,12 @@ export function formatRelative(time: number, now: number): string {
 }
 
 /** `--timeout`: seconds, or a duration in seconds, minutes or hours. @returns milliseconds. */
-export function parseTimeout(input: string): number {
+export function parseTimeout(input: string, name = '--timeout'): number {
   const duration = /^\d+(?:\.\d+)?$/.test(input)
     ? {ms: Number(input) * SECOND, months: 0, years: 0}
     : readDuration(input);
   if (!duration || duration.months || duration.years || duration.ms < 1 || duration.ms > DAY) {
-    throw usageError(`--timeout ${quote(input)} is not a number of seconds, nor a duration like 30s or 2m`);
+    throw usageError(`${name} ${quote(input)} is not a number of seconds, nor a duration like 30s or 2m`);
   }
 
   return Math.ceil(duration.ms);

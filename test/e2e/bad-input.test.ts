@@ -194,7 +194,7 @@ describe('wrong input', function () {
       ['0', '33', '-1', '', 'all', RED],
       /--concurrency takes a number from 1 to 32/,
     );
-    refuses(['create', '--concurrency', '2'], {says: /--concurrency needs --count/});
+    refuses(['create', '--concurrency', '2'], {says: /--concurrency is for --count and --from/});
     refuses(['create', '--count', '2', '--token', 'abc'], {
       says: /(?:--token|--count).*cannot also be provided/,
     });
@@ -249,7 +249,7 @@ describe('wrong input', function () {
     }
 
     refuses(['update', 'abc'], {says: /there is nothing to change[^]*--uses, --expiry, --label and --note/});
-    refuses(['delete', 'abc'], {says: /asks before it deletes, and nobody can answer[^]*--yes/});
+    refuses(['delete', 'abc'], {says: /asks before it does so, and nobody can answer[^]*--yes/});
     refuses(['delete', '--no-input', 'abc'], {says: /nobody can answer[^]*--yes/});
   });
 

@@ -38,6 +38,11 @@ export class AdminApi {
     return (body as {registration_tokens: ApiToken[]}).registration_tokens;
   }
 
+  /** Remove all, for tests that have a homeserver of their own. */
+  async clear(): Promise<void> {
+    for (const {token} of await this.list()) await this.#ask('DELETE', pathOf(token));
+  }
+
   /** How many of this name there are. */
   async count(token: string): Promise<number> {
     return (await this.list()).filter((one) => one.token === token).length;

@@ -14,8 +14,9 @@ import type {
   TokenLimits,
 } from '../../src/lib/homeserver/homeserver.ts';
 import {HttpClient} from '../../src/lib/homeserver/http.ts';
-import type {TokenOutcome} from '../../src/lib/operations/batch.ts';
-import type {RegistrationToken} from '../../src/lib/registration-token.ts';
+import {findTokens, type FoundToken, type TokenOutcome} from '../../src/lib/operations/batch.ts';
+import {fingerprint, type RegistrationToken} from '../../src/lib/registration-token.ts';
+import {settle, settleEach} from '../../src/lib/settle.ts';
 import {type AuditEntry, AuditLog} from '../../src/lib/store/audit.ts';
 import {MetadataStore, type TokenMetadata} from '../../src/lib/store/metadata.ts';
 import {dateHeader} from './frozen-time.ts';
@@ -26,8 +27,15 @@ export class FakeHomeserver implements Homeserver {
   readonly tokens = new Map<string, RegistrationToken>();
   /** Each change asked for, in order: `create TOKEN {…}`. */
   readonly changes: string[] = [];
-  /** Before a change takes effect: may look around, throw, or never return. */
+  /** Each token whose expiry was asked to be proven past. */
+  readonly probes: string[] = [];
+  /**
+   * Before a change takes effect: may look around, throw, or never return. Told too of `probe TOKEN`, which changes
+   * nothing, and of the `wait` between the two steps of disabling.
+   */
   before: (change: string) => void | Promise<void> = () => undefined;
+  /** How far the Date of its answers, a reverse proxy's, is ahead of its own clock: milliseconds, whole seconds. */
+  dateAhead = 0;
   #now: number;
 
   /** @param now Unix ms, whole seconds. */
@@ -43,7 +51,7 @@ export class FakeHomeserver implements Homeserver {
   /** Let time pass here. */
   pass(ms: number): void {
     this.#now += ms;
-    this.clock.observe(dateHeader(this.#now), performance.now(), performance.now());
+    this.clock.observe(dateHeader(this.#now + this.dateAhead), performance.now(), performance.now());
   }
 
   add(token: string, fields: Partial<RegistrationToken> = {}): RegistrationToken {
@@ -103,30 +111,48 @@ export class FakeHomeserver implements Homeserver {
     this.tokens.delete(token);
   }
 
-  /** The two steps of Synapse's, with a second between. */
+  /** The two steps of Synapse's, with a second between. What `before` throws at the wait ends all of it. */
   async disable(
     tokens: readonly RegistrationToken[],
     _options?: DisableOptions,
   ): Promise<Outcome<DisabledToken>[]> {
+    const closed = await settleEach(tokens, ({token}) => this.#close(token));
+    await this.before('wait');
+    if (closed.some((one) => one.ok && !this.#isOver(one.value))) this.pass(1000);
     const outcomes: Outcome<DisabledToken>[] = [];
-    for (const {token, completed, pending, expiry_time} of tokens) {
-      try {
-        await this.#change(`close ${token}`);
-        if (expiry_time === null || expiry_time > this.now) {
-          this.#set(token, {uses_allowed: Math.max(1, completed + pending), expiry_time: this.now + 1000});
-          this.pass(1000);
-        }
-
-        await this.#change(`mark ${token}`);
-        const closed = {...this.#set(token, {uses_allowed: 0})};
-        outcomes.push({ok: true, value: {token: closed, confirmed_by: 'validity'}});
-      } catch (error) {
-        if (!(error instanceof MxtokError) || error.code === 'interrupted') throw error;
-        outcomes.push({ok: false, error});
-      }
+    for (const one of closed) {
+      const marked = one.ok ? await settle(() => this.#mark(one.value)) : one;
+      if (marked.ok) outcomes.push({ok: true, value: {token: marked.value, confirmed_by: 'validity'}});
+      else outcomes.push(one.ok ? {...marked, partly: true} : marked);
     }
 
     return outcomes;
+  }
+
+  async #close(token: string): Promise<RegistrationToken> {
+    await this.#change(`close ${token}`);
+    const row = this.#find(token);
+    if (this.#isOver(row)) return row;
+    return this.#set(token, {
+      uses_allowed: Math.max(1, row.completed + row.pending),
+      expiry_time: this.now + 1000,
+    });
+  }
+
+  async #mark({token}: RegistrationToken): Promise<RegistrationToken> {
+    await this.#change(`mark ${token}`);
+    return {...this.#set(token, {uses_allowed: 0})};
+  }
+
+  /** By its own clock, whatever the Date of its answers says. */
+  #isOver({expiry_time}: RegistrationToken): boolean {
+    return expiry_time !== null && expiry_time <= this.now;
+  }
+
+  async isPast({token}: RegistrationToken): Promise<boolean> {
+    this.probes.push(token);
+    await this.before(`probe ${token}`);
+    return this.#isOver(this.#find(token));
   }
 
   async #change(change: string): Promise<void> {
@@ -148,7 +174,7 @@ export class FakeHomeserver implements Homeserver {
 }
 
 /** What an operation works with, its files in a directory of its own, or in that of an earlier run. */
-export function fakeConnection(homeserver: FakeHomeserver, dir: string = tempDir()): Connection {
+export function fakeConnection(homeserver: Homeserver, dir: string = tempDir()): Connection {
   const warn = (message: string): void => {
     assert.fail(message);
   };
@@ -185,9 +211,30 @@ export function auditSummary(connection: Connection): string[] {
   );
 }
 
+/** How the log says that the last operation on each token has ended: `ok`, or `failed` or `unknown` and a code. */
+export function auditEnds(connection: Connection, names: readonly string[]): string[] {
+  const entries = auditEntries(connection);
+  return names.map((name) => {
+    const last = entries.findLast((entry) => entry.fingerprint === fingerprint(name));
+    if (!last) return 'not logged';
+    if (last.phase === 'started') return 'unfinished';
+    return [last.outcome, last.error?.code].filter(Boolean).join(' ');
+  });
+}
+
 /** What is known of a token here. */
 export function known({metadata}: Connection, token: string): TokenMetadata | undefined {
   return metadata.read().get(token);
+}
+
+/** The named tokens as a command finds them before it works on them. */
+export function find(connection: Connection, ...names: string[]): Promise<TokenOutcome<FoundToken>[]> {
+  return findTokens(connection, names);
+}
+
+/** `TOKEN: ok`, or the code of its error, of each in their order. */
+export function outcomeSummary(outcomes: readonly TokenOutcome<unknown>[]): string[] {
+  return outcomes.map(({token, outcome}) => `${token}: ${outcome.ok ? 'ok' : outcome.error.code}`);
 }
 
 /** What became of the only token that was asked for; its error is thrown. */

@@ -43,9 +43,12 @@ const running = new Set<Proxy>();
 export class Proxy {
   /** In the order in which they came. */
   readonly exchanges: Exchange[] = [];
+  /** Ever made to it. */
+  connections = 0;
   readonly #server: Server;
   readonly #upstream: URL;
   readonly #options: ProxyOptions;
+  readonly #passing = new Set<Promise<unknown>>();
 
   private constructor(upstream: string, options: ProxyOptions) {
     this.#upstream = new URL(upstream);
@@ -55,6 +58,7 @@ export class Proxy {
         incoming.socket.destroy();
       });
     });
+    this.#server.on('connection', () => this.connections++);
   }
 
   /** It ends with the test. */
@@ -73,6 +77,11 @@ export class Proxy {
   /** Those of one method. */
   of(method: string): Exchange[] {
     return this.exchanges.filter((exchange) => exchange.method === method);
+  }
+
+  /** Wait until nothing is under way to the homeserver any more. */
+  async settled(): Promise<void> {
+    while (this.#passing.size > 0) await Promise.allSettled(this.#passing);
   }
 
   close(): void {
@@ -103,7 +112,9 @@ export class Proxy {
       return;
     }
 
-    const answer = await this.#pass(method, path.slice(prefix.length), headers, text);
+    const passing = this.#pass(method, path.slice(prefix.length), headers, text);
+    this.#passing.add(passing);
+    const answer = await passing.finally(() => this.#passing.delete(passing));
     exchange.status = answer.status;
     await onAnswer?.(exchange, answer.headers);
     if (loseAnswer?.(exchange)) {

@@ -1,48 +1,25 @@
 import {strict as assert} from 'node:assert';
-import {mkdirSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 
 import nock from 'nock';
 
 import {
   chooseTarget,
+  chooseTargets,
   connect,
-  type Environment,
   openHttp,
+  requestTimeout,
   resolveUrl,
   type Target,
 } from '../../src/lib/connection.ts';
 import type {Profile} from '../../src/lib/store/profiles.ts';
+import {surroundings} from '../helpers/environment.ts';
 import {errorIn, errorOf} from '../helpers/mxtok-error.ts';
 import {secret} from '../helpers/secrets.ts';
-import {tempDir} from '../helpers/temp.ts';
 
 const BASE = 'https://matrix.example.org';
 const ACCESS_TOKEN = secret('syt_YWRtaW4_connectionTests_0');
 const WHOAMI = '/_matrix/client/v3/account/whoami';
-
-/** Surroundings with these profiles. */
-function surroundings(
-  servers: Record<string, Profile> = {},
-  env: Record<string, string> = {},
-  default_server?: string,
-): Environment {
-  const dir = tempDir();
-  const configDir = join(dir, 'config');
-  mkdirSync(configDir, {mode: 0o700});
-  writeFileSync(join(configDir, 'config.json'), JSON.stringify({version: 1, servers, default_server}), {
-    mode: 0o600,
-  });
-  return {
-    configDir,
-    dataDir: join(dir, 'data'),
-    env,
-    http: {timeout: 30_000, userAgent: 'mxtok/test'},
-    warn: (message) => {
-      assert.fail(message);
-    },
-  };
-}
 
 const ONE: Profile = {url: 'https://one.example', server_name: 'one.example'};
 const TWO: Profile = {url: 'https://two.example', server_name: 'two.example'};
@@ -147,6 +124,108 @@ describe('chooseTarget', () => {
     const error = errorIn(() => chooseTarget(surroundings({}, env), undefined));
     assert.equal(error.code, 'no_credential');
     assert.match(error.message, /^MXTOK_ACCESS_TOKEN cannot be/);
+  });
+});
+
+describe('chooseTargets', () => {
+  const THREE: Record<string, Profile> = {
+    two: TWO,
+    one: ONE,
+    three: {url: 'https://three.example', server_name: 'three.example'},
+  };
+
+  it('takes one where none or one is named, as every command does', () => {
+    const environment = surroundings(THREE, {}, 'two');
+    assert.deepEqual(chooseTargets(environment, {}), {
+      targets: [{server: 'two', profile: TWO}],
+      several: false,
+    });
+    assert.deepEqual(chooseTargets(environment, {server: 'one', 'all-servers': false}), {
+      targets: [{server: 'one', profile: ONE}],
+      several: false,
+    });
+    const withUrl = chooseTargets(surroundings(THREE, URL_AND_TOKEN, 'two'), {});
+    assert.equal(withUrl.targets[0]?.server, null);
+    assert.equal(errorIn(() => chooseTargets(surroundings(THREE), {})).code, 'usage');
+  });
+
+  it('takes those that are named with commas, each once, in the order named', () => {
+    for (const server of ['three,one', 'three, one', ' three ,one', 'three,one,three']) {
+      const {targets, several} = chooseTargets(surroundings(THREE, {}, 'two'), {server});
+      assert.deepEqual(targets, [
+        {server: 'three', profile: THREE['three']},
+        {server: 'one', profile: ONE},
+      ]);
+      assert.equal(several, true);
+    }
+  });
+
+  it('says that several are meant also where one is left, so that the answer has the form that was asked for', () => {
+    assert.deepEqual(chooseTargets(surroundings(THREE), {server: 'one,one'}), {
+      targets: [{server: 'one', profile: ONE}],
+      several: true,
+    });
+    assert.equal(chooseTargets(surroundings({one: ONE}), {'all-servers': true}).several, true);
+  });
+
+  it('takes all, by name, whatever the surroundings say', () => {
+    const environment = surroundings(THREE, {...URL_AND_TOKEN}, 'two');
+    const {targets, several} = chooseTargets(environment, {'all-servers': true});
+    assert.deepEqual(
+      targets.map(({server}) => server),
+      ['one', 'three', 'two'],
+    );
+    assert.equal(several, true);
+  });
+
+  it('says how to add a server where there are none', () => {
+    const error = errorIn(() => chooseTargets(surroundings(), {'all-servers': true}));
+    assert.equal(error.code, 'no_such_server');
+    assert.match(error.hint ?? '', /mxtok server add/);
+  });
+
+  it('names every one that there is not, and takes none of the others', () => {
+    const error = errorIn(() => chooseTargets(surroundings(THREE), {server: 'one,main,two,backup'}));
+    assert.equal(error.code, 'no_such_server');
+    assert.match(error.message, /"main", nor "backup"; nothing was sent/);
+  });
+
+  it('takes no name that every object has, and no name at all, for a profile', () => {
+    for (const server of ['one,constructor', 'one,__proto__', 'one,', ',one', ',']) {
+      const error = errorIn(() => chooseTargets(surroundings(THREE), {server}));
+      assert.equal(error.code, 'no_such_server', server);
+    }
+  });
+
+  it('is refused several where a command works on one', () => {
+    const error = errorIn(() => chooseTarget(surroundings(THREE), 'one,two'));
+    assert.equal(error.code, 'usage');
+    assert.match(error.message, /one homeserver at a time/);
+  });
+});
+
+describe('requestTimeout', () => {
+  const patient: Profile = {...ONE, defaults: {timeout: '2m'}};
+
+  it('is that of the run, else the profile’s, else half a minute', () => {
+    const given = surroundings();
+    const {timeout: _, ...http} = given.http;
+    const open = {...given, http};
+    assert.equal(requestTimeout({...given, http: {...http, timeout: 5000}}, patient), 5000);
+    assert.equal(requestTimeout(open, patient), 120_000);
+    assert.equal(requestTimeout(open, ONE), 30_000);
+    assert.equal(requestTimeout(open), 30_000);
+    assert.equal(openHttp(open, patient).timeout, 120_000);
+  });
+
+  it('says whose it is where the profile’s is none', () => {
+    const given = surroundings();
+    const {timeout: _, ...http} = given.http;
+    const broken: Profile = {...ONE, defaults: {timeout: 'long'}};
+    const error = errorIn(() => openHttp({...given, http}, broken, 'one'));
+    assert.equal(error.code, 'usage');
+    assert.match(error.message, /^the standing --timeout of the profile one: "long"/);
+    assert.match(error.hint ?? '', /mxtok server update one --default-timeout/);
   });
 });
 

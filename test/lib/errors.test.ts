@@ -9,6 +9,7 @@ describe('exit codes', () => {
       unexpected: 1,
       store: 1,
       unsupported: 1,
+      changed_meanwhile: 1,
       token_disabled: 2,
       still_accepted: 1,
       usage: 2,
@@ -28,6 +29,7 @@ describe('exit codes', () => {
       some_failed: 8,
       not_accepted: 9,
       fault_found: 9,
+      tokens_found: 9,
       interrupted: 130,
     });
   });
@@ -53,6 +55,7 @@ describe('errorToJson', () => {
       status: 403,
       server: 'main',
       token: 'abc',
+      problems: [{line: 2, message: 'wrong'}],
       cause: new Error('inner'),
     });
     Object.assign(error, {request: {headers: 'x'}});
@@ -64,6 +67,7 @@ describe('errorToJson', () => {
       status: 403,
       server: 'main',
       token: 'abc',
+      problems: [{line: 2, message: 'wrong'}],
     });
   });
 });

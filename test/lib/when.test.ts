@@ -9,6 +9,7 @@ import {
   parseExpiry,
   parsePast,
   parseTimeout,
+  readNaive,
   resolveExpiry,
 } from '../../src/lib/when.ts';
 import {errorIn} from '../helpers/mxtok-error.ts';
@@ -53,7 +54,9 @@ describe('parseExpiry: durations', () => {
   ];
   for (const [input, expected] of cases) {
     it(`counts ${input} from the homeserver's now`, () => {
-      assert.equal(expiry(input, now), expected);
+      // Months keep the time of day of the operator's calendar, whose clocks may change on the way.
+      const time = inZone('UTC', () => expiry(input, now));
+      assert.equal(time, expected);
     });
   }
 
@@ -194,7 +197,18 @@ describe('parseExpiry: dates and date-times', () => {
   });
 
   it('takes the last day of year 9999, and nothing after it', () => {
-    assert.equal(expiry('9999-12-31'), '9999-12-31T23:59:59.999Z');
+    const ends = [
+      ['UTC', '9999-12-31T23:59:59.999Z'],
+      ['Asia/Kolkata', '9999-12-31T18:29:59.999Z'],
+      // Its own end is in year 10000 of UTC.
+      ['America/New_York', '9999-12-31T23:59:59.999Z'],
+    ] as const;
+    for (const [zone, end] of ends)
+      assert.equal(
+        inZone(zone, () => expiry('9999-12-31')),
+        end,
+        zone,
+      );
     assert.equal(errorIn(() => parseExpiry('10000-01-01')).code, 'usage');
     inZone('America/New_York', () => {
       assert.match(errorIn(() => parseExpiry('9999-12-31T20:00')).message, /past the year 9999/);
@@ -288,5 +302,51 @@ describe('showing times', () => {
 
     // Microseconds taken for milliseconds: year 50,000 and more.
     assert.match(formatIso(1.8e15), /^\+059009-/);
+  });
+});
+
+describe('readNaive', () => {
+  const read = (input: string, zone = 'UTC'): string =>
+    inZone(zone, () => new Date(readNaive(input, 'expiration_date')).toISOString());
+
+  it('takes what Python prints of a datetime for local time', () => {
+    assert.equal(read('2027-01-31 18:00:00'), '2027-01-31T18:00:00.000Z');
+    assert.equal(read('2027-01-31 18:00:00', 'Europe/Berlin'), '2027-01-31T17:00:00.000Z');
+    assert.equal(read('2027-07-31 18:00:00', 'Europe/Berlin'), '2027-07-31T16:00:00.000Z');
+    assert.equal(read('2027-01-31 18:00:00', 'America/St_Johns'), '2027-01-31T21:30:00.000Z');
+    assert.equal(read('2027-01-31T18:00:00', 'Asia/Kolkata'), '2027-01-31T12:30:00.000Z');
+  });
+
+  it('takes microseconds, and a date alone as its first moment: that is when Python takes it to be over', () => {
+    assert.equal(read('2027-01-31 18:00:00.123456'), '2027-01-31T18:00:00.123Z');
+    assert.equal(read('2027-01-31 18:00:00.5', 'Europe/Berlin'), '2027-01-31T17:00:00.500Z');
+    assert.equal(read('2027-01-31', 'Europe/Berlin'), '2027-01-30T23:00:00.000Z');
+  });
+
+  it('pays no heed to the GMT that Flask writes behind a local time', () => {
+    assert.equal(read('Sun, 31 Jan 2027 18:00:00 GMT'), '2027-01-31T18:00:00.000Z');
+    assert.equal(read('Sun, 31 Jan 2027 18:00:00 GMT', 'Europe/Berlin'), '2027-01-31T17:00:00.000Z');
+    assert.equal(read('Sat, 31 Jul 2027 18:00:00 GMT', 'America/New_York'), '2027-07-31T22:00:00.000Z');
+  });
+
+  it('takes a time that the clocks skip, for Python compares it all the same', () => {
+    assert.equal(read('2027-03-28 02:30:00', 'Europe/Berlin'), '2027-03-28T01:30:00.000Z');
+  });
+
+  it('refuses what is no date, and names what it is', () => {
+    for (const input of [
+      '',
+      'soon',
+      '2027-02-30 10:00:00',
+      '2027-13-01',
+      'Sun, 31 Foo 2027 18:00:00 GMT',
+      '1',
+    ]) {
+      const error = errorIn(() => readNaive(input, 'expiration_date'));
+      assert.equal(error.code, 'usage', input);
+      assert.match(error.message, /^expiration_date ".*" is not a date and time$/);
+    }
+
+    assert.equal(errorIn(() => readNaive('2027-01-31T18:00:00+01:00', 'x')).code, 'usage');
   });
 });

@@ -1,18 +1,19 @@
 import {Args, Flags} from '@oclif/core';
 
-import {openHttp, resolveUrl} from '../../lib/connection.ts';
+import {resolveUrl} from '../../lib/connection.ts';
+import {changedDefaults, defaultsFlags} from '../../lib/defaults-flags.ts';
 import {usageError} from '../../lib/errors.ts';
 import {parseAddress} from '../../lib/homeserver/address.ts';
-import {checkSoftware} from '../../lib/operations/server.ts';
 import {complaint} from '../../lib/prompts.ts';
 import {
   connectionFlags,
   credentialFlags,
   loginFlags,
-  ServerCommand,
+  namesCredential,
   parseCaFile,
+  ServerCommand,
 } from '../../lib/server-command.ts';
-import {parseProfileName, type Profile, profileExists} from '../../lib/store/profiles.ts';
+import {applyDefaults, parseProfileName, type Profile, profileExists} from '../../lib/store/profiles.ts';
 
 export default class ServerAdd extends ServerCommand {
   static override usage = 'server add [NAME] [FLAGS]';
@@ -50,21 +51,17 @@ export default class ServerAdd extends ServerCommand {
     ...credentialFlags,
     ...loginFlags,
     ...connectionFlags,
+    ...defaultsFlags,
   };
 
   async run(): Promise<void> {
     const {args, flags} = await this.parseInput(ServerAdd);
     const prompter = await this.prompter();
-    const hasCredential =
-      flags['access-token-stdin'] ||
-      flags['access-token-file'] !== undefined ||
-      flags['access-token-command'] !== undefined ||
-      flags.user !== undefined;
     if (!prompter) {
       const missing = [
         ...(args.name === undefined ? ['NAME'] : []),
         ...(flags.url === undefined ? ['--url'] : []),
-        ...(hasCredential || flags['no-verify']
+        ...(namesCredential(flags) || flags.user !== undefined || flags['no-verify']
           ? []
           : ['one of --access-token-stdin, --access-token-file, --access-token-command, --user']),
         ...(flags.user !== undefined && !flags['password-stdin'] ? ['--password-stdin'] : []),
@@ -75,6 +72,7 @@ export default class ServerAdd extends ServerCommand {
 
     const allowHttp = flags['allow-http'];
     const caFile = parseCaFile(flags['ca-file']);
+    const defaults = changedDefaults(flags);
     const name = parseProfileName(
       args.name ?? (await prompter?.input('Name for this server:', complaint(parseProfileName))) ?? '',
     );
@@ -91,6 +89,7 @@ export default class ServerAdd extends ServerCommand {
       url,
       ...(allowHttp && {allow_http: true}),
       ...(caFile !== undefined && {ca_file: caFile}),
+      ...(defaults && {defaults: applyDefaults(undefined, defaults)}),
     };
     const verify = !flags['no-verify'];
     if (verify) await this.checkSoftware(base);
@@ -113,11 +112,5 @@ export default class ServerAdd extends ServerCommand {
     if (this.format === 'json' || this.format === 'ndjson') {
       await this.writeJson({server: name, url, server_name: profile.server_name ?? null, default: isDefault});
     }
-  }
-
-  private async checkSoftware(profile: Profile): Promise<void> {
-    const http = openHttp(this.environment(), profile);
-    this.closeAtEnd(http);
-    await checkSoftware(http);
   }
 }

@@ -1,15 +1,41 @@
 import {toServerRecord} from '../../lib/output/servers.ts';
 import {nameArg, ServerCommand} from '../../lib/server-command.ts';
+import {resolveSettings, SETTINGS} from '../../lib/settings.ts';
 import {MetadataStore} from '../../lib/store/metadata.ts';
+import type {Profile} from '../../lib/store/profiles.ts';
 
 export default class ServerShow extends ServerCommand {
   static override usage = 'server show NAME [FLAGS]';
   static override summary = 'Show a server profile and where its data is; never the access token.';
+  static override description =
+    'The standing settings are those that count in a run from here: of a flag, else of the environment (MXTOK_USES and the like), else of the profile, else built in.';
+
   static override examples = [
     '<%= config.bin %> server show main',
     '<%= config.bin %> server show main --json',
   ];
   static override args = nameArg;
+
+  /** What counts for this server in a run like this one, and who says so: `default_uses`, `default_uses_source`. */
+  private settingFields(profile: Profile): Record<string, string | null> {
+    const settings = resolveSettings({
+      flags: {timeout: this.globals.timeout},
+      env: process.env,
+      defaults: profile.defaults,
+    });
+    const fields: Record<string, string | null> = {};
+    for (const name of SETTINGS) {
+      const {value, source} = settings[name];
+      if (this.format === 'table') {
+        fields[`default_${name}`] = value === null ? null : `${value} (${source})`;
+      } else {
+        fields[`default_${name}`] = value;
+        fields[`default_${name}_source`] = source;
+      }
+    }
+
+    return fields;
+  }
 
   async run(): Promise<void> {
     const {args} = await this.parseInput(ServerShow);
@@ -28,6 +54,7 @@ export default class ServerShow extends ServerCommand {
         profile.server_name === undefined
           ? null
           : new MetadataStore(environment.configDir, profile.server_name, environment.warn).path,
+      ...this.settingFields(profile),
     });
   }
 }

@@ -1,19 +1,23 @@
 import {Flags} from '@oclif/core';
 
 import {resolveUrl} from '../../lib/connection.ts';
+import {changedDefaults, defaultsFlags} from '../../lib/defaults-flags.ts';
 import {usageError} from '../../lib/errors.ts';
 import {
   connectionFlags,
   credentialFlags,
+  credentialOf,
   nameArg,
-  ServerCommand,
+  namesCredential,
   parseCaFile,
+  ServerCommand,
 } from '../../lib/server-command.ts';
 import type {Profile} from '../../lib/store/profiles.ts';
 
 export default class ServerUpdate extends ServerCommand {
   static override usage = 'server update NAME [FLAGS]';
-  static override summary = 'Change the address or the access token of a server profile.';
+  static override summary =
+    'Change the address, the access token or the standing settings of a server profile.';
   static override description =
     'The homeserver is asked whether the profile works before it is saved. To log in with a password, use server login.';
 
@@ -26,6 +30,10 @@ export default class ServerUpdate extends ServerCommand {
       description: 'An authority of your own',
       command: '<%= config.bin %> server update main --ca-file /etc/ssl/our-ca.pem',
     },
+    {
+      description: 'What new tokens are where nothing else is said',
+      command: '<%= config.bin %> server update main --default-uses 1 --default-expiry 7d --default-words 4',
+    },
   ];
 
   static override args = nameArg;
@@ -37,6 +45,7 @@ export default class ServerUpdate extends ServerCommand {
     }),
     ...credentialFlags,
     ...connectionFlags,
+    ...defaultsFlags,
   };
 
   async run(): Promise<void> {
@@ -49,12 +58,16 @@ export default class ServerUpdate extends ServerCommand {
     const allowHttp = flags['allow-http'] as boolean | undefined;
     this.server = name;
     const before = this.profiles.get(name);
-    const given =
-      flags['access-token-stdin'] ||
-      flags['access-token-file'] !== undefined ||
-      flags['access-token-command'] !== undefined;
-    if (url === undefined && caFile === undefined && allowHttp === undefined && !given) {
+    const given = namesCredential(flags);
+    const defaults = changedDefaults(flags);
+    const elsewhere = url === undefined && caFile === undefined && allowHttp === undefined && !given;
+    if (elsewhere && !defaults)
       throw usageError('there is nothing to change', 'See mxtok server update --help.');
+    if (elsewhere) {
+      // Nothing that the homeserver could say anything about.
+      await this.profiles.change(name, before, before, defaults);
+      this.note(`Saved. See them all: mxtok server show ${name}`);
+      return;
     }
 
     // What is wrong with what was given is told before anything is sent.
@@ -70,11 +83,7 @@ export default class ServerUpdate extends ServerCommand {
       if (!given && !flags['keep-access-token']) await this.confirmNewHost(before, changed);
     }
 
-    const credential = newCredential ?? {
-      ...(before.access_token !== undefined && {access_token: before.access_token}),
-      ...(before.access_token_file !== undefined && {access_token_file: before.access_token_file}),
-      ...(before.access_token_command !== undefined && {access_token_command: before.access_token_command}),
-    };
+    const credential = newCredential ?? credentialOf(before);
     const verify = !flags['no-verify'];
     const {profile, verified} = await this.withCredential(name, changed, credential, verify);
     if (!verify && url !== undefined) {
@@ -83,7 +92,7 @@ export default class ServerUpdate extends ServerCommand {
       delete profile.user_id;
     }
 
-    await this.profiles.change(name, before, profile);
+    await this.profiles.change(name, before, profile, defaults);
     if (verified && before.server_name !== undefined && verified.server_name !== before.server_name) {
       this.warning(
         `${name} was for ${before.server_name} and is for ${verified.server_name} now; labels and notes stay with ${before.server_name}`,
@@ -92,28 +101,4 @@ export default class ServerUpdate extends ServerCommand {
 
     this.noteVerified(verified);
   }
-
-  /** A credential goes to no other host than the one that it was given for, unless somebody says so. */
-  private async confirmNewHost(before: Profile, after: Profile): Promise<void> {
-    if (
-      before.access_token === undefined &&
-      before.access_token_file === undefined &&
-      before.access_token_command === undefined
-    )
-      return;
-    if (originOf(before.url) === originOf(after.url)) return;
-    const prompter = await this.prompter();
-    if (!prompter) {
-      throw usageError(
-        `${after.url} is another host than ${before.url}, which the access token was given for; nothing was sent`,
-        'Give the access token anew, or add --keep-access-token.',
-      );
-    }
-
-    await prompter.confirm(`Send the access token for ${before.url} to ${after.url}?`);
-  }
-}
-
-function originOf(url: string): string {
-  return URL.canParse(url) && !url.startsWith('unix:') ? new URL(url).origin : url;
 }

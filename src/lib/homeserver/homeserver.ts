@@ -24,7 +24,13 @@ export interface DisabledToken {
 }
 
 /** Of several tokens, what became of one. */
-export type Outcome<T> = {ok: true; value: T} | {ok: false; error: MxtokError};
+export type Outcome<T> =
+  | {ok: true; value: T}
+  /**
+   * `begun: false`: nothing was sent for it, after an error that would have met it too. `partly`: some of it was done
+   * before, whatever the error says of the rest.
+   */
+  | {ok: false; error: MxtokError; begun?: false; partly?: true};
 
 export interface DisableOptions {
   /** Ends the waiting; what is closed by then stays closed. */
@@ -65,6 +71,12 @@ export interface Homeserver {
    * One outcome for each, in their order.
    */
   disable(tokens: readonly RegistrationToken[], options?: DisableOptions): Promise<Outcome<DisabledToken>[]>;
+
+  /**
+   * Have the homeserver itself say that a token is past its expiry; nothing is changed. The Date header is not proof
+   * enough, for reverse proxies write their own.
+   */
+  isPast(token: RegistrationToken): Promise<boolean>;
 
   /**
    * What the homeserver itself would answer a registration with it now, by its own rule.

@@ -2,6 +2,7 @@
  * HTTP to one homeserver: one base URL, kept-alive connections, time and size limits, patience with rate limits,
  * and errors that name a cause. Nothing here knows a Matrix endpoint.
  */
+import {setMaxListeners} from 'node:events';
 import {Agent as HttpAgent, type AgentOptions} from 'node:http';
 import {Agent as HttpsAgent} from 'node:https';
 import {connect} from 'node:net';
@@ -85,6 +86,9 @@ export class HttpClient {
   readonly clock = new ServerClock();
   readonly #options: HttpOptions;
   readonly #base: string;
+  readonly #givenUp = new AbortController();
+  /** Ends what is under way: an interruption, or that this client is given up. */
+  readonly #signal: AbortSignal;
   #agent: HttpAgent | undefined;
   #client: Promise<Got> | undefined;
   #withSystemRoots = false;
@@ -93,6 +97,10 @@ export class HttpClient {
 
   constructor(options: HttpOptions) {
     this.#options = options;
+    const {signal: givenUp} = this.#givenUp;
+    this.#signal = options.signal ? AbortSignal.any([options.signal, givenUp]) : givenUp;
+    // Every request under way listens to it.
+    setMaxListeners(0, this.#signal);
     this.#base =
       socketPathOf(options.baseUrl) === undefined ? options.baseUrl.replace(/\/+$/, '') : 'http://localhost';
   }
@@ -100,6 +108,11 @@ export class HttpClient {
   /** The base URL as given, for messages. */
   get baseUrl(): string {
     return this.#options.baseUrl;
+  }
+
+  /** For one attempt at one request, milliseconds. */
+  get timeout(): number {
+    return this.#options.timeout;
   }
 
   /**
@@ -131,17 +144,30 @@ export class HttpClient {
     }
   }
 
-  /** End the connections; open ones would keep the process alive. */
+  /** End the connections; open ones would keep the process alive. A later request opens new ones. */
   close(): void {
     this.#agent?.destroy();
+    this.#agent = undefined;
     this.#client = undefined;
+  }
+
+  /** {@link close}, end what is under way, and send nothing any more: nobody waits for an answer. */
+  abandon(): void {
+    this.#givenUp.abort();
+    this.close();
+  }
+
+  #assertWanted(): void {
+    if (this.#options.signal?.aborted) throw interruptedError();
+    if (this.#givenUp.signal.aborted) throw givenUpError();
   }
 
   async #attempt(method: Method, path: string, options: RequestOptions): Promise<Answer> {
     const {accessToken, json, patience = PATIENCE, shownPath = path} = options;
-    if (this.#options.signal?.aborted) throw interruptedError();
+    this.#assertWanted();
     this.#client ??= this.#makeClient();
     const client = await this.#client;
+    this.#assertWanted();
     const state: AttemptState = {
       idempotent: options.idempotent ?? method !== 'POST',
       patience,
@@ -186,7 +212,7 @@ export class HttpClient {
 
   /** What all requests have in common, put together once: got takes half a millisecond to do it. */
   async #makeClient(): Promise<Got> {
-    const {timeout, userAgent, signal, onWait} = this.#options;
+    const {timeout, userAgent, onWait} = this.#options;
     const agent = await this.#makeAgent();
     this.#agent = agent;
     return got.extend({
@@ -198,10 +224,12 @@ export class HttpClient {
       agent: {http: agent, https: agent as unknown as HttpsAgent},
       throwHttpErrors: false,
       timeout: {request: timeout},
-      ...(signal && {signal}),
+      signal: this.#signal,
       retry: {
         limit: Number.POSITIVE_INFINITY,
         calculateDelay: ({attemptCount, error}) => {
+          // Closed meanwhile: nobody waits for the answer any more.
+          if (this.#agent !== agent) return 0;
           const state = stateOf(error.options);
           const delay = retryDelay(error, attemptCount, state.idempotent);
           if (delay === 0 || (delay.limited && delay.ms > state.patience)) return 0;
@@ -290,8 +318,13 @@ export class HttpClient {
     const {cause} = error as {cause?: unknown};
     if (cause instanceof MxtokError) return cause;
     if (this.#options.signal?.aborted) return interruptedError();
+    if (this.#givenUp.signal.aborted) return givenUpError();
     return describeNetworkError(error, this.baseUrl, this.#options.timeout, this.#proxy);
   }
+}
+
+function givenUpError(): MxtokError {
+  return new MxtokError('timeout', 'the homeserver was given up on');
 }
 
 interface Delay {

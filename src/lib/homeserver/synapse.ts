@@ -11,36 +11,24 @@ import {setTimeout as sleep} from 'node:timers/promises';
 import pMap from 'p-map';
 import * as z from 'zod/mini';
 
-import {interruptedError, leavesOpen, MxtokError, toMxtokError, usageError} from '../errors.ts';
+import {leavesOpen, MxtokError, toMxtokError, usageError} from '../errors.ts';
+import {CONCURRENCY} from '../settle.ts';
 import {MAX_TOKEN_LENGTH, maskToken, type RegistrationToken} from '../registration-token.ts';
-import {checkValidity} from './client-api.ts';
 import type {ServerClock} from './clock.ts';
 import {matrixError, readMatrixError, shapeError} from './errors.ts';
-import type {
-  Confirmation,
-  DisabledToken,
-  DisableOptions,
-  Homeserver,
-  Outcome,
-  TokenLimits,
-} from './homeserver.ts';
+import type {DisabledToken, DisableOptions, Homeserver, Outcome, TokenLimits} from './homeserver.ts';
 import type {Answer, HttpClient, RequestOptions} from './http.ts';
+import {isPastExpiry, TokenCloser} from './synapse-disable.ts';
 
 const BASE = '/_synapse/admin/v1/registration_tokens';
 
-/** Requests under way at once when there are many tokens. */
-const CONCURRENCY = 8;
 /** From so many named tokens on, the whole list is one request instead of one each. */
 const LIST_FROM = 20;
-/** How often to try again with a later expiry when the homeserver's clock has passed the one we sent. */
-const EXPIRY_ATTEMPTS = 10;
-/** How long to wait for an expiry that is past by the Date header to be past, milliseconds. */
-const PROOF_PATIENCE = 60_000;
-const PROOF_INTERVAL = 250;
 /** When to ask again whether a token was made whose creation had no answer: it may be under way still. Milliseconds. */
 const SETTLE_DELAYS = [500, 1000, 2000];
 
-const TokenList = z.object({registration_tokens: z.array(z.unknown())});
+// z.array() would go through the elements, which readToken does.
+const TokenList = z.object({registration_tokens: z.custom<unknown[]>(Array.isArray)});
 
 /** By hand, for the list may have a hundred thousand of them, and zod would make two objects more of each. */
 function readToken(body: unknown): RegistrationToken {
@@ -224,142 +212,20 @@ export class Synapse implements Homeserver {
     if (status !== 200) throw this.#error(status, body, token);
   }
 
-  /**
-   * In two steps, because `uses_allowed: 0` alone opens a token:
-   *
-   * 1. As few uses as it can have (those it had, or one) and an expiry at the next second. With any use behind it the
-   *    token is dead at once; else one registration at most can slip in during that second, where before any
-   *    number could. The API refuses an expiry in the past.
-   * 2. Once that second is over, by Synapse's own word: `uses_allowed: 0`, by which every other tool knows it as disabled. The expiry stays.
-   *
-   * A crash in between leaves an expired token. One whose expiry has passed goes straight to step 2: a new expiry
-   * would open it for a moment.
-   */
-  async disable(
-    tokens: readonly RegistrationToken[],
-    options: DisableOptions = {},
-  ): Promise<Outcome<DisabledToken>[]> {
-    const closed = await settleAll(tokens, (token) => this.#close(token));
-    const last = closed.reduce((time, one) => Math.max(time, one.ok ? (one.value.expiry_time ?? 0) : 0), 0);
-    await this.#waitUntil(last, options);
-    const marked = await settleAll(closed, (one) => {
-      if (!one.ok) throw one.error;
-      return this.#markDisabled(one.value, options);
-    });
-    return this.#confirm(marked, options);
+  disable(tokens: readonly RegistrationToken[], options?: DisableOptions): Promise<Outcome<DisabledToken>[]> {
+    return new TokenCloser(this, this.#http).disable(tokens, options);
   }
 
-  /** Step 1. @returns the token, its expiry at most a few seconds ahead, or past. */
-  async #close(token: RegistrationToken): Promise<RegistrationToken> {
-    const used = Math.max(1, token.completed + token.pending);
-    const uses_allowed = token.uses_allowed ? Math.min(token.uses_allowed, used) : used;
-    for (let attempt = 0; ; attempt++) {
-      const now = this.clock.now();
-      if (token.expiry_time !== null && token.expiry_time <= now) return token;
-      // A whole second, so that the first answer whose Date has reached it tells that it is over.
-      const soon = Math.ceil((now + 100) / 1000) * 1000 + (attempt === 0 ? 0 : 1000 * 2 ** (attempt - 1));
-      const expiry_time = token.expiry_time === null ? soon : Math.min(token.expiry_time, soon);
-      try {
-        return await this.update(token.token, {uses_allowed, expiry_time});
-      } catch (error) {
-        if (!isPastExpiry(error) || attempt === EXPIRY_ATTEMPTS) throw error;
-        // The second was over when the request came in. Its answer has told the time anew; the token may have
-        // expired by itself meanwhile.
-        token = await this.get(token.token);
-        // Its own expiry was refused as past, so it is over, though by whole seconds we cannot tell yet.
-        if (token.expiry_time === expiry_time) return token;
-      }
+  /** By setting the expiry once more: Synapse refuses a time that is past, and changes nothing else. */
+  async isPast({token, expiry_time}: RegistrationToken): Promise<boolean> {
+    if (expiry_time === null) return false;
+    try {
+      await this.update(token, {expiry_time});
+      return false;
+    } catch (error) {
+      if (isPastExpiry(error)) return true;
+      throw error;
     }
-  }
-
-  async #waitUntil(time: number, {signal, onWait}: DisableOptions): Promise<void> {
-    let told = false;
-    for (;;) {
-      const ms = time - this.clock.now();
-      if (ms <= 0) return;
-      if (!told) onWait?.(ms);
-      told = true;
-      await pause(Math.min(ms, 1000), signal);
-    }
-  }
-
-  /** Step 2. */
-  async #markDisabled(closed: RegistrationToken, options: DisableOptions): Promise<RegistrationToken> {
-    for (let attempt = 0; attempt < 3; attempt++) {
-      await this.#provePast(closed, options);
-      // What was read before the wait may have been changed by somebody else since.
-      let latest = await this.get(closed.token);
-      if (latest.expiry_time === closed.expiry_time) {
-        latest = await this.update(closed.token, {uses_allowed: 0});
-        if (latest.expiry_time === closed.expiry_time) return latest;
-      }
-
-      closed = await this.#close(latest);
-      await this.#waitUntil(closed.expiry_time ?? 0, options);
-    }
-
-    throw stillAccepted(closed.token);
-  }
-
-  /**
-   * Have Synapse itself say that the token's expiry is past, by setting it once more: it refuses a time that is past,
-   * and changes nothing else. The Date header is not proof enough, for reverse proxies write their own.
-   */
-  async #provePast({token, expiry_time}: RegistrationToken, {signal}: DisableOptions): Promise<void> {
-    for (let waited = 0; ; waited += PROOF_INTERVAL) {
-      try {
-        await this.update(token, {expiry_time});
-      } catch (error) {
-        if (isPastExpiry(error)) return;
-        throw error;
-      }
-
-      if (waited >= PROOF_PATIENCE) {
-        throw new MxtokError(
-          'still_accepted',
-          `the clock of the homeserver is behind the Date header of its answers, so ${token} is not over yet`,
-          {token, hint: 'It expires by itself. Run disable again later, and set the clocks by NTP.'},
-        );
-      }
-
-      await pause(PROOF_INTERVAL, signal);
-    }
-  }
-
-  /** Ask as a registering person would, as long as the rate limit lets us; then judge by what the homeserver keeps. */
-  async #confirm(
-    outcomes: Outcome<RegistrationToken>[],
-    {signal}: DisableOptions,
-  ): Promise<Outcome<DisabledToken>[]> {
-    let asking = true;
-    const confirmed: Outcome<DisabledToken>[] = [];
-    for (const outcome of outcomes) {
-      if (!outcome.ok) {
-        confirmed.push(outcome);
-        continue;
-      }
-
-      let confirmed_by: Confirmation = 'expiry_time';
-      let accepted = this.accepts(outcome.value);
-      if (asking && !signal?.aborted) {
-        try {
-          const validity = await checkValidity(this.#http, outcome.value.token, 0);
-          accepted ||= validity.accepted;
-          if (validity.reason !== 'registration_disabled') confirmed_by = 'validity';
-        } catch {
-          // Rate limited, or not answered on this listener. Each further token would meet the same.
-          asking = false;
-        }
-      }
-
-      confirmed.push(
-        accepted
-          ? {ok: false, error: stillAccepted(outcome.value.token)}
-          : {ok: true, value: {token: outcome.value, confirmed_by}},
-      );
-    }
-
-    return confirmed;
   }
 
   #request(
@@ -383,34 +249,6 @@ export class Synapse implements Homeserver {
 
     return matrixError(status, body);
   }
-}
-
-/** @throws {MxtokError} `interrupted` */
-async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  try {
-    await sleep(ms, undefined, signal ? {signal} : undefined);
-  } catch {
-    throw interruptedError();
-  }
-}
-
-/** `400 M_INVALID_PARAM expiry_time must not be in the past`, the only complaint there can be about our changes. */
-function isPastExpiry(error: unknown): boolean {
-  return error instanceof MxtokError && error.code === 'refused' && error.errcode === 'M_INVALID_PARAM';
-}
-
-async function settleAll<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<Outcome<R>[]> {
-  return pMap(
-    items,
-    async (item): Promise<Outcome<R>> => {
-      try {
-        return {ok: true, value: await work(item)};
-      } catch (error) {
-        return {ok: false, error: toMxtokError(error)};
-      }
-    },
-    {concurrency: CONCURRENCY},
-  );
 }
 
 function isDots(token: string): boolean {
@@ -457,12 +295,5 @@ function noSuchToken(token: string): MxtokError {
     errcode: 'M_NOT_FOUND',
     status: 404,
     hint: 'See which there are: mxtok list. Upper and lower case count.',
-  });
-}
-
-function stillAccepted(token: string): MxtokError {
-  return new MxtokError('still_accepted', `the homeserver still accepts the token ${token}`, {
-    token,
-    hint: `Something else may be changing it at the same time. Run again, or delete it: mxtok delete -- ${token}`,
   });
 }

@@ -23,6 +23,9 @@ export interface AuditRecord {
 /** Of a person's table, TSV and CSV; JSON has the whole record. */
 export const AUDIT_FIELDS = ['time', 'server', 'operation', 'token', 'outcome', 'actor', 'os_user'] as const;
 
+/** What is logged. */
+export const AUDIT_OPERATIONS = ['create', 'update', 'disable', 'enable', 'delete', 'login', 'logout'];
+
 export interface AuditQuery {
   /** A profile's name, or a homeserver's. */
   server?: string | undefined;

@@ -3,6 +3,7 @@ import type {Connection} from '../connection.ts';
 import {MxtokError, toMxtokError} from '../errors.ts';
 import type {Outcome} from '../homeserver/homeserver.ts';
 import type {RegistrationToken} from '../registration-token.ts';
+import type {AuditedOperation, AuditState} from '../store/audit.ts';
 import type {TokenMetadata} from '../store/metadata.ts';
 import {type TokenRecord, toRecord} from '../token-record.ts';
 
@@ -41,6 +42,45 @@ export async function findTokens(
           },
     };
   });
+}
+
+/**
+ * Look tokens up once more, after somebody has thought about what was shown of them.
+ * @param evenChanged otherwise, one whose limits or sign-ups are others than what was shown is an error in its place.
+ */
+export async function findAgain(
+  connection: Connection,
+  shown: readonly TokenOutcome<FoundToken>[],
+  evenChanged = false,
+): Promise<TokenOutcome<FoundToken>[]> {
+  const names = foundOf(shown).map(({token}) => token.token);
+  const now = new Map((await findTokens(connection, names)).map((one) => [one.token, one]));
+  return shown.map((before) => {
+    const after = now.get(before.token);
+    if (!before.outcome.ok || !after?.outcome.ok) return after ?? before;
+    const same = evenChanged || sameState(before.outcome.value.token, after.outcome.value.token);
+    return same ? after : {token: before.token, outcome: {ok: false, error: changedError(before.token)}};
+  });
+}
+
+/** Whether nothing has happened to a token that what is planned for it depends on. */
+export function sameState(before: RegistrationToken, after: RegistrationToken): boolean {
+  return (
+    before.uses_allowed === after.uses_allowed &&
+    before.expiry_time === after.expiry_time &&
+    (before.pending > 0 || after.pending <= 0)
+  );
+}
+
+export function changedError(token: string): MxtokError {
+  return new MxtokError(
+    'changed_meanwhile',
+    `${token} was changed by somebody else meanwhile, and was left alone`,
+    {
+      token,
+      hint: `See how it is now: mxtok show -- ${token}`,
+    },
+  );
 }
 
 /** What was found, without the errors. */
@@ -90,19 +130,35 @@ export function allUnnoted<T>(
 }
 
 /** Wait for the last lines of a log. @returns what went wrong with them, for the homeserver has done its part. */
-export async function finishAll(
-  lines: readonly (Promise<void> | undefined)[],
-): Promise<MxtokError | undefined> {
-  return Promise.all(lines.filter((line) => line !== undefined)).then(() => undefined, toMxtokError);
+export async function finishAll(lines: readonly Promise<void>[]): Promise<MxtokError | undefined> {
+  return Promise.all(lines).then(() => undefined, toMxtokError);
 }
 
-/** Run one token's work; an error is its outcome. */
-export async function settle<T>(token: string, work: () => Promise<T>): Promise<Outcome<T>> {
-  try {
-    return {ok: true, value: await work()};
-  } catch (error) {
-    return {ok: false, error: toMxtokError(error).about(token)};
-  }
+/** Log how an operation has ended. @param after how its token is now. */
+export async function finishOperation<T>(
+  operation: AuditedOperation | undefined,
+  outcome: Outcome<T> | undefined,
+  after?: (value: T) => AuditState | undefined,
+): Promise<void> {
+  if (!outcome) await operation?.notBegun();
+  else if (outcome.ok) await operation?.succeeded(after?.(outcome.value));
+  else if (outcome.begun === false) await operation?.notBegun();
+  else await operation?.failed(outcome.error, outcome.partly);
+}
+
+/** The same outcome, its error saying which token it is about. */
+export function about<T>(token: string, outcome: Outcome<T>): Outcome<T> {
+  if (!outcome.ok) outcome.error.about(token);
+  return outcome;
+}
+
+/** What would be done to one token. */
+export interface PlannedChange {
+  /** As it is now. */
+  record: TokenRecord;
+  action: 'create' | 'update' | 'disable' | 'enable' | 'delete' | 'none';
+  /** What of it would be another, and how. */
+  changes: Partial<Pick<TokenRecord, 'uses_allowed' | 'expiry_time' | 'expires_at' | 'label' | 'note'>>;
 }
 
 export function recordOf(
@@ -113,6 +169,3 @@ export function recordOf(
 ): TokenRecord {
   return toRecord(connection.server, connection.homeserver, token, metadata, now);
 }
-
-/** Requests of one operation under way at once. */
-export const CONCURRENCY = 8;

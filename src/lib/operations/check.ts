@@ -1,6 +1,7 @@
 import {checkValidity} from '../homeserver/client-api.ts';
 import type {HttpClient} from '../homeserver/http.ts';
-import {settle, type TokenOutcome} from './batch.ts';
+import {settle} from '../settle.ts';
+import {about, type TokenOutcome} from './batch.ts';
 
 export interface CheckedToken {
   /** The profile's name; `null` with --url. */
@@ -19,8 +20,8 @@ export async function checkTokens(
 ): Promise<TokenOutcome<CheckedToken>[]> {
   const outcomes: TokenOutcome<CheckedToken>[] = [];
   for (const token of tokens) {
-    const outcome = await settle(token, async () => ({server, token, ...(await checkValidity(http, token))}));
-    outcomes.push({token, outcome});
+    const outcome = await settle(async () => ({server, token, ...(await checkValidity(http, token))}));
+    outcomes.push({token, outcome: about(token, outcome)});
   }
 
   return outcomes;

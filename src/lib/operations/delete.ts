@@ -1,24 +1,34 @@
-import pMap from 'p-map';
-
 import type {Connection} from '../connection.ts';
 import {leavesOpen, MxtokError, toMxtokError} from '../errors.ts';
 import type {Outcome} from '../homeserver/homeserver.ts';
 import {toAuditState} from '../token-record.ts';
+import {settleEach} from '../settle.ts';
 import {
-  CONCURRENCY,
+  about,
+  allUnnoted,
   finishAll,
+  finishOperation,
   type FoundToken,
   foundOf,
   mergeOutcomes,
-  settle,
+  type PlannedChange,
+  recordOf,
   type TokenOutcome,
-  allUnnoted,
 } from './batch.ts';
 
 export interface DeletedToken {
   server: string;
   token: string;
   deleted: true;
+}
+
+/** What {@link deleteTokens} would do. */
+export function planDelete(connection: Connection, found: readonly FoundToken[]): PlannedChange[] {
+  return found.map(({token, metadata}) => ({
+    record: recordOf(connection, token, metadata),
+    action: 'delete',
+    changes: {},
+  }));
 }
 
 /** Delete tokens that were found; what was known of them here goes with them, and stays in the audit log. */
@@ -36,13 +46,7 @@ export async function deleteTokens(
       before: toAuditState(token, entry),
     })),
   );
-  const outcomes = await pMap(
-    found,
-    ({token}) => settle(token.token, () => deleteOne(connection, token.token)),
-    {
-      concurrency: CONCURRENCY,
-    },
-  );
+  const outcomes = await settleEach(found, ({token}) => deleteOne(connection, token.token));
   const deleted = found.filter((_, index) => outcomes[index]?.ok).map(({token}) => token.token);
   const unsaved = await metadata.update(deleted, () => undefined).then(() => undefined, toMxtokError);
   const done = new Map<string, Outcome<DeletedToken>>();
@@ -50,15 +54,12 @@ export async function deleteTokens(
     const outcome = outcomes[index];
     if (outcome) {
       const value: DeletedToken = {server, token: token.token, deleted: true};
-      done.set(token.token, outcome.ok ? {ok: true, value} : outcome);
+      done.set(token.token, outcome.ok ? {ok: true, value} : about(token.token, outcome));
     }
   }
 
   const unlogged = await finishAll(
-    operations.map((operation, index) => {
-      const outcome = outcomes[index];
-      return outcome?.ok === false ? operation.failed(outcome.error) : operation.succeeded();
-    }),
+    operations.map((operation, index) => finishOperation(operation, outcomes[index])),
   );
   const problem = unsaved ?? unlogged;
   return mergeOutcomes(asked, problem ? allUnnoted(done, 'deleted', problem) : done);

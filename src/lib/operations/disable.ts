@@ -1,24 +1,22 @@
-/** Closing tokens, and opening them again as they were. */
-import pMap from 'p-map';
-
+/** Closing tokens, and remembering how they were; see enable.ts. */
 import type {Connection} from '../connection.ts';
 import {MxtokError, toMxtokError} from '../errors.ts';
-import type {Confirmation, DisableOptions, Outcome, TokenLimits} from '../homeserver/homeserver.ts';
+import type {Confirmation, DisableOptions, Outcome} from '../homeserver/homeserver.ts';
 import type {RegistrationToken} from '../registration-token.ts';
 import type {LimitsBeforeDisabling, TokenMetadata} from '../store/metadata.ts';
 import {toAuditState, type TokenRecord} from '../token-record.ts';
-import {resolveExpiry, type When} from '../when.ts';
+import {settleEach} from '../settle.ts';
 import {
-  CONCURRENCY,
-  findTokens,
+  about,
+  allUnnoted,
   finishAll,
+  finishOperation,
   type FoundToken,
   foundOf,
   mergeOutcomes,
+  type PlannedChange,
   recordOf,
-  settle,
   type TokenOutcome,
-  allUnnoted,
 } from './batch.ts';
 
 export type DisabledRecord = TokenRecord & {
@@ -27,16 +25,20 @@ export type DisabledRecord = TokenRecord & {
   confirmed_by: Confirmation;
 };
 
-export type EnabledRecord = TokenRecord & {
-  /** False where it was not disabled. */
-  changed: boolean;
-};
-
 /**
  * How long after its beginning a disabling can have set an expiry, milliseconds. It does within seconds; with many
  * tokens and a slow homeserver it may take longer.
  */
 const CLOSING_WINDOW = 600_000;
+
+/** What {@link disableTokens} would do, as far as the homeserver's `Date` tells. */
+export function planDisable(connection: Connection, found: readonly FoundToken[]): PlannedChange[] {
+  return found.map(({token, metadata}) => ({
+    record: recordOf(connection, token, metadata),
+    action: token.disabled && !connection.homeserver.accepts(token) ? 'none' : 'disable',
+    changes: {},
+  }));
+}
 
 /**
  * Disable tokens, and remember the limits that each had. Those are saved before the homeserver is asked for the
@@ -44,27 +46,37 @@ const CLOSING_WINDOW = 600_000;
  */
 export async function disableTokens(
   connection: Connection,
-  names: readonly string[],
+  asked: readonly TokenOutcome<FoundToken>[],
   options: DisableOptions = {},
 ): Promise<TokenOutcome<DisabledRecord>[]> {
   const {homeserver, audit, auditContext, metadata} = connection;
-  const asked = await findTokens(connection, names);
   const done = new Map<string, Outcome<DisabledRecord>>();
   const open: FoundToken[] = [];
   const finished: string[] = [];
-  for (const found of foundOf(asked)) {
-    if (found.token.disabled && !homeserver.accepts(found.token)) {
-      const record = recordOf(connection, found.token, found.metadata);
-      done.set(found.token.token, {
-        ok: true,
-        value: {...record, changed: false, confirmed_by: 'expiry_time'},
-      });
-      finished.push(found.token.token);
+  const found = foundOf(asked);
+  // That it is over is what the homeserver has to say: by a proxy's Date it may be so a few seconds too early.
+  const proofs = await settleEach(found, async ({token}) =>
+    token.disabled && !homeserver.accepts(token) ? homeserver.isPast(token) : false,
+  );
+  for (const [index, one] of found.entries()) {
+    const {token} = one.token;
+    const proof = proofs[index];
+    if (proof?.ok === false) {
+      done.set(token, about(token, proof));
+    } else if (proof?.value) {
+      const record = recordOf(connection, one.token, one.metadata);
+      done.set(token, {ok: true, value: {...record, changed: false, confirmed_by: 'expiry_time'}});
+      finished.push(token);
     } else {
-      open.push(found);
+      open.push(one);
     }
   }
 
+  const closed = new Set(finished);
+  const unsettled = await settleLog(
+    connection,
+    found.filter(({token}) => closed.has(token.token)),
+  );
   const at = homeserver.clock.now();
   const tokens = new Map(open.map(({token}) => [token.token, token]));
   const before = new Map<string, LimitsBeforeDisabling>();
@@ -115,7 +127,7 @@ export async function disableTokens(
       });
       finished.push(token.token);
     } else {
-      done.set(token.token, {ok: false, error: outcome.error.about(token.token)});
+      done.set(token.token, about(token.token, outcome));
     }
   }
 
@@ -125,16 +137,26 @@ export async function disableTokens(
     )
     .then(() => undefined, toMxtokError);
   const unlogged = await finishAll(
-    operations.map((operation, index) => {
-      const outcome = outcomes[index];
-      if (!outcome) return undefined;
-      return outcome.ok
-        ? operation.succeeded(toAuditState(outcome.value.token, open[index]?.metadata))
-        : operation.failed(outcome.error);
-    }),
+    operations.map((operation, index) =>
+      finishOperation(operation, outcomes[index], ({token}) => toAuditState(token, open[index]?.metadata)),
+    ),
   );
-  const problem = unsaved ?? unlogged;
+  const problem = unsaved ?? unlogged ?? unsettled;
   return mergeOutcomes(asked, problem ? allUnnoted(done, 'disabled', problem) : done);
+}
+
+/** Of tokens that are disabled: what a run that was killed right after it had done so could not log any more. */
+async function settleLog(
+  {audit, auditContext}: Connection,
+  disabled: readonly FoundToken[],
+): Promise<MxtokError | undefined> {
+  const unsettled = disabled.filter(({metadata}) => metadata?.disabled?.done === false);
+  const changes = unsettled.map(({token, metadata}) => {
+    const state = toAuditState(token, metadata);
+    return {operation: 'disable', token: token.token, before: state, after: state};
+  });
+  const operations = await audit.start(auditContext, changes);
+  return finishAll(operations.map((operation, index) => operation.succeeded(changes[index]?.after)));
 }
 
 /** What `enable` is to restore. */
@@ -148,127 +170,24 @@ function rememberLimits(token: RegistrationToken, entry: TokenMetadata, at: numb
   return {uses_allowed: token.uses_allowed, expiry_time: token.expiry_time, at, done: false};
 }
 
-/** Whether the token has been left by a disabling that was killed between its steps. */
+/** Whether a disabling has closed the token and not come to its end: it was killed between its steps, or is at it. */
 export function isCutShort(token: RegistrationToken, metadata: TokenMetadata | undefined): boolean {
   const known = metadata?.disabled;
   return known !== undefined && !known.done && isClosing(token, known);
+}
+
+/** Whether a token is switched off, or half-way to it, and refused. */
+export function isClosed({homeserver}: Connection, {token, metadata}: FoundToken): boolean {
+  return !homeserver.accepts(token) && (token.disabled || isCutShort(token, metadata));
+}
+
+/** Whether a disabling that has not come to its end may be at it still. @param now the homeserver's time, Unix ms. */
+export function isBeingDisabled({token, metadata}: FoundToken, now: number): boolean {
+  return isCutShort(token, metadata) && (metadata?.disabled?.at ?? 0) > now - CLOSING_WINDOW;
 }
 
 /** Whether the token's expiry is of a disabling's making. */
 function isClosing({expiry_time}: RegistrationToken, known: LimitsBeforeDisabling): boolean {
   if (expiry_time === null || expiry_time === known.expiry_time) return false;
   return expiry_time >= known.at && expiry_time <= known.at + CLOSING_WINDOW;
-}
-
-/** A token to be enabled, with the limits it is to have as far as they are known. */
-export interface EnablePlan extends FoundToken {
-  limits: Partial<TokenLimits>;
-  /** Why it has to be asked for: nobody here knows it, or it would be over at once. */
-  missing: ('uses' | 'expiry')[];
-}
-
-export interface EnablePlans {
-  asked: TokenOutcome<FoundToken>[];
-  /** Disabled, and to be enabled. */
-  plans: EnablePlan[];
-  /** Not disabled. */
-  open: FoundToken[];
-}
-
-/** Look the tokens up and find what `enable` would restore. Nothing is changed. */
-export async function planEnable(
-  connection: Connection,
-  names: readonly string[],
-  given: {uses_allowed?: number | null; expiry?: When},
-): Promise<EnablePlans> {
-  const {homeserver} = connection;
-  const asked = await findTokens(connection, names);
-  const now = homeserver.clock.now();
-  const expiry_time = given.expiry && resolveExpiry(given.expiry, now);
-  const plans: EnablePlan[] = [];
-  const open: FoundToken[] = [];
-  for (const found of foundOf(asked)) {
-    const {token, metadata} = found;
-    const known = metadata?.disabled;
-    if (!token.disabled && !isCutShort(token, metadata)) {
-      open.push(found);
-      continue;
-    }
-
-    const limits: Partial<TokenLimits> = {};
-    // 0 is what was found when it was disabled here, and no limit that anybody wants back.
-    if (given.uses_allowed !== undefined) limits.uses_allowed = given.uses_allowed;
-    else if (known && known.uses_allowed !== 0) limits.uses_allowed = known.uses_allowed;
-
-    const before = known ? known.expiry_time : token.expiry_time;
-    if (expiry_time !== undefined) limits.expiry_time = expiry_time;
-    // One that may have passed by the fraction of a second that its clock does not tell, the homeserver refuses.
-    else if (before === null || before > homeserver.clock.latest()) limits.expiry_time = before;
-
-    const missing: EnablePlan['missing'] = [];
-    if (limits.uses_allowed === undefined) missing.push('uses');
-    if (limits.expiry_time === undefined) missing.push('expiry');
-    plans.push({...found, limits, missing});
-  }
-
-  return {asked, plans, open};
-}
-
-/** Restore the limits of tokens that were disabled. Every plan must be complete. */
-export async function enableTokens(
-  connection: Connection,
-  {asked, plans, open}: EnablePlans,
-): Promise<TokenOutcome<EnabledRecord>[]> {
-  const {homeserver, audit, auditContext, metadata} = connection;
-  const done = new Map<string, Outcome<EnabledRecord>>(
-    open.map((found) => [
-      found.token.token,
-      {ok: true, value: {...recordOf(connection, found.token, found.metadata), changed: false}},
-    ]),
-  );
-  const operations = await audit.start(
-    auditContext,
-    plans.map(({token, metadata: entry, limits}) => ({
-      operation: 'enable',
-      token: token.token,
-      before: toAuditState(token, entry),
-      after: toAuditState({...token, ...limits}, entry),
-    })),
-  );
-  const enabled = await pMap(
-    plans,
-    ({token, limits}) => settle(token.token, () => homeserver.update(token.token, limits)),
-    {
-      concurrency: CONCURRENCY,
-    },
-  );
-  const restored = plans.filter((_, index) => enabled[index]?.ok).map(({token}) => token.token);
-  const unsaved = await metadata.update(restored, forgetLimits).then(() => undefined, toMxtokError);
-  for (const [index, {token, metadata: entry}] of plans.entries()) {
-    const outcome = enabled[index];
-    if (!outcome) continue;
-    done.set(
-      token.token,
-      outcome.ok
-        ? {ok: true, value: {...recordOf(connection, outcome.value, entry), changed: true}}
-        : outcome,
-    );
-  }
-
-  const unlogged = await finishAll(
-    operations.map((operation, index) => {
-      const outcome = enabled[index];
-      if (!outcome) return undefined;
-      return outcome.ok
-        ? operation.succeeded(toAuditState(outcome.value, plans[index]?.metadata))
-        : operation.failed(outcome.error);
-    }),
-  );
-  const problem = unsaved ?? unlogged;
-  return mergeOutcomes(asked, problem ? allUnnoted(done, 'enabled', problem) : done);
-}
-
-function forgetLimits(entry: TokenMetadata): TokenMetadata {
-  const {disabled: _disabled, ...rest} = entry;
-  return rest;
 }

@@ -74,7 +74,7 @@ export async function logInVerified(
   user: string,
   password: string,
 ): Promise<VerifiedServer & {access_token: string}> {
-  const http = openHttp(environment, profile);
+  const http = openHttp(environment, profile, server);
   try {
     await checkSoftware(http);
     const audit = new AuditLog(environment.dataDir, environment.warn);

@@ -1,21 +1,22 @@
-import pMap from 'p-map';
-
 import type {Connection} from '../connection.ts';
 import {MxtokError, toMxtokError} from '../errors.ts';
 import type {Outcome, TokenLimits} from '../homeserver/homeserver.ts';
 import type {TokenMetadata} from '../store/metadata.ts';
 import {toAuditState, type TokenRecord} from '../token-record.ts';
 import {resolveExpiry, type When} from '../when.ts';
-import {isCutShort} from './disable.ts';
+import {isClosed} from './disable.ts';
+import {CONCURRENCY, settleEach} from '../settle.ts';
 import {
-  CONCURRENCY,
-  findTokens,
+  about,
+  changedError,
   finishAll,
+  finishOperation,
   type FoundToken,
   foundOf,
   mergeOutcomes,
+  type PlannedChange,
   recordOf,
-  settle,
+  sameState,
   type TokenOutcome,
   unnoted,
 } from './batch.ts';
@@ -40,36 +41,76 @@ interface PlannedUpdate extends FoundToken {
   entry: TokenMetadata;
 }
 
-/** Change several tokens; one that cannot be changed does not keep the others from it. */
-export async function updateTokens(
-  connection: Connection,
-  names: readonly string[],
-  changes: TokenChanges,
-): Promise<TokenOutcome<UpdatedToken>[]> {
-  const {homeserver, audit, auditContext, metadata} = connection;
-  const asked = await findTokens(connection, names);
-  const expiry_time = changes.expiry && resolveExpiry(changes.expiry, homeserver.clock.now());
+interface UpdatePlan {
+  wanted: Partial<TokenLimits>;
+  planned: PlannedUpdate[];
+  /** Those that are so already, and those that cannot be changed. */
+  done: Map<string, Outcome<UpdatedToken>>;
+}
+
+function makePlan(connection: Connection, found: readonly FoundToken[], changes: TokenChanges): UpdatePlan {
+  const expiry_time = changes.expiry && resolveExpiry(changes.expiry, connection.homeserver.clock.now());
   const wanted: Partial<TokenLimits> = {
     ...(changes.uses_allowed !== undefined && {uses_allowed: changes.uses_allowed}),
     ...(expiry_time !== undefined && {expiry_time}),
   };
   const done = new Map<string, Outcome<UpdatedToken>>();
   const planned: PlannedUpdate[] = [];
-  for (const found of foundOf(asked)) {
-    const {token} = found.token;
-    const limits = changedLimits(found, wanted);
-    const entry = changedMetadata(found, changes);
-    if (changesDisabled(connection, found, limits)) {
+  for (const one of found) {
+    const {token} = one.token;
+    const limits = changedLimits(one, wanted);
+    const entry = changedMetadata(one, changes);
+    if (changesDisabled(connection, one, limits)) {
       done.set(token, {ok: false, error: disabledError(token)});
-    } else if (Object.keys(limits).length === 0 && sameText(entry, found.metadata)) {
+    } else if (Object.keys(limits).length === 0 && sameText(entry, one.metadata)) {
       done.set(token, {
         ok: true,
-        value: {...recordOf(connection, found.token, found.metadata), changed: false},
+        value: {...recordOf(connection, one.token, one.metadata), changed: false},
       });
     } else {
-      planned.push({...found, limits, entry});
+      planned.push({...one, limits, entry});
     }
   }
+
+  return {wanted, planned, done};
+}
+
+/** What {@link updateTokens} would do. @throws {MxtokError} `usage`, where the expiry has passed. */
+export function planUpdate(
+  connection: Connection,
+  asked: readonly TokenOutcome<FoundToken>[],
+  changes: TokenChanges,
+): TokenOutcome<PlannedChange>[] {
+  const {planned, done} = makePlan(connection, foundOf(asked), changes);
+  const plans = new Map<string, Outcome<PlannedChange>>();
+  for (const [token, outcome] of done) {
+    const {changed: _changed, ...record} = outcome.ok ? outcome.value : {changed: false};
+    plans.set(
+      token,
+      outcome.ok ? {ok: true, value: {record: record as TokenRecord, action: 'none', changes: {}}} : outcome,
+    );
+  }
+
+  for (const {token, metadata, limits, entry} of planned) {
+    const record = recordOf(connection, token, metadata);
+    const after = recordOf(connection, {...token, ...limits}, entry);
+    const fields = ['uses_allowed', 'expiry_time', 'expires_at', 'label', 'note'] as const;
+    const different = fields.filter((field) => record[field] !== after[field]);
+    const change = Object.fromEntries(different.map((field) => [field, after[field]]));
+    plans.set(token.token, {ok: true, value: {record, action: 'update', changes: change}});
+  }
+
+  return mergeOutcomes(asked, plans);
+}
+
+/** Change several tokens; one that cannot be changed does not keep the others from it. */
+export async function updateTokens(
+  connection: Connection,
+  asked: readonly TokenOutcome<FoundToken>[],
+  changes: TokenChanges,
+): Promise<TokenOutcome<UpdatedToken>[]> {
+  const {homeserver, audit, auditContext, metadata} = connection;
+  const {wanted, planned, done} = makePlan(connection, foundOf(asked), changes);
 
   const operations = await audit.start(
     auditContext,
@@ -80,19 +121,25 @@ export async function updateTokens(
       after: toAuditState({...token, ...limits}, entry),
     })),
   );
-  const updated = await pMap(
-    planned.map((plan, index) => ({...plan, operation: operations[index]})),
-    async ({token, limits, entry, operation}) => ({
-      entry,
-      operation,
-      outcome: await settle(token.token, async () =>
-        Object.keys(limits).length > 0 ? homeserver.update(token.token, limits) : token,
-      ),
-      token: token.token,
-      sent: Object.keys(limits).length > 0,
-    }),
-    {concurrency: CONCURRENCY},
-  );
+  // Of many, the last are come to long after they were read: had a disable got there meanwhile, a new expiry with the
+  // uses of before would open the token again.
+  const mayBeStale = planned.length > CONCURRENCY;
+  const outcomes = await settleEach(planned, async ({token, limits}) => {
+    if (Object.keys(limits).length === 0) return token;
+    if (mayBeStale && limits.expiry_time !== undefined) {
+      const latest = await homeserver.get(token.token);
+      if (!sameState(token, latest)) throw changedError(token.token);
+    }
+
+    return homeserver.update(token.token, limits);
+  });
+  const updated = planned.flatMap(({token: {token}, limits, entry}, index) => {
+    const outcome = outcomes[index];
+    const sent = Object.keys(limits).length > 0;
+    return outcome
+      ? [{token, entry, operation: operations[index], outcome: about(token, outcome), sent}]
+      : [];
+  });
 
   const reached = updated.filter(({outcome}) => outcome.ok).map(({token}) => token);
   // Only what is to change, in what the file holds now: another update may have got there first.
@@ -100,13 +147,14 @@ export async function updateTokens(
     .update(reached, (entry) => withText(dropUnfinished(entry, wanted), changes))
     .then(() => undefined, toMxtokError);
   const unlogged = await finishAll(
-    updated.map(({operation, outcome, entry, sent}) => {
-      if (!outcome.ok) return operation?.failed(outcome.error);
-      // A label alone that could not be saved is a change that has not been made.
-      return unsaved && !sent
-        ? operation?.failed(unsaved)
-        : operation?.succeeded(toAuditState(outcome.value, entry));
-    }),
+    updated.map(({operation, outcome, entry, sent}) =>
+      finishOperation(
+        operation,
+        // A label alone that could not be saved is a change that has not been made.
+        outcome.ok && unsaved && !sent ? {ok: false, error: unsaved} : outcome,
+        (token) => toAuditState(token, entry),
+      ),
+    ),
   );
   const problem = unsaved ?? unlogged;
   for (const {token, entry, outcome, sent} of updated) {
@@ -155,13 +203,8 @@ function sameText(entry: TokenMetadata, before: TokenMetadata | undefined): bool
  * Whether limits are to be changed of a token that is switched off, or half-way to it. On Synapse a new expiry would
  * let people in while uses_allowed is 0, and other uses would make it look like one that has merely expired.
  */
-function changesDisabled(
-  {homeserver}: Connection,
-  {token, metadata}: FoundToken,
-  limits: Partial<TokenLimits>,
-): boolean {
-  if (Object.keys(limits).length === 0 || homeserver.accepts(token)) return false;
-  return token.disabled || isCutShort(token, metadata);
+function changesDisabled(connection: Connection, found: FoundToken, limits: Partial<TokenLimits>): boolean {
+  return Object.keys(limits).length > 0 && isClosed(connection, found);
 }
 
 function disabledError(token: string): MxtokError {

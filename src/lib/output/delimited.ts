@@ -15,10 +15,16 @@ export function csvLine(cells: readonly Cell[]): string {
   return cells.map(csvCell).join(',');
 }
 
+/** What a cell held before {@link csvLine} guarded it. */
+export function unguardCell(cell: string): string {
+  return /^'+[=+\-@]/.test(cell) ? cell.slice(1) : cell;
+}
+
 function csvCell(cell: Cell): string {
   if (cell === null) return '';
   if (typeof cell !== 'string') return String(cell);
   const text = sanitise(cell);
-  const guarded = /^[=+\-@]/.test(text) ? `'${text}` : text;
+  // With an apostrophe already, it gets another, so that reading takes away no more than was put there.
+  const guarded = /^'*[=+\-@]/.test(text) ? `'${text}` : text;
   return /[",]/.test(guarded) ? `"${guarded.replaceAll('"', '""')}"` : guarded;
 }

@@ -45,30 +45,43 @@ export interface TableStyle {
   /** The homeserver's time, Unix ms, for relative times. */
   now: number;
   color: boolean;
+  /** The rows are of several homeservers, and say of which. */
+  several?: boolean;
+}
+
+/** A column that is no field of a record. */
+export interface ExtraColumn {
+  header: string;
+  /** One for each record. */
+  cells: readonly string[];
 }
 
 /**
  * The table for a person. Its libraries are loaded here, so that pipes do without.
  * @param columns default: what a person wants to see at once, with the three counts in one column.
+ * @param extra further columns, on the right.
  */
 export async function renderRecordTable(
   records: readonly TokenRecord[],
-  {width, now, color}: TableStyle,
+  {width, now, color, several = false}: TableStyle,
   columns?: readonly TokenField[],
+  extra: readonly ExtraColumn[] = [],
 ): Promise<Iterable<string>> {
   const [{renderTable}, {coloursFor}, cell] = await Promise.all([
     import('./table.ts'),
     import('./colour.ts'),
     cellRenderer(now, color, false),
   ]);
-  const fields = columns ?? (['token', 'status', 'uses_allowed', 'expires_at', 'label'] as const);
+  const usual: readonly TokenField[] = ['token', 'status', 'uses_allowed', 'expires_at', 'label'];
+  const fields = columns ?? (several ? (['server', ...usual] as const) : usual);
   return renderTable(
-    fields.map((field) => COLUMNS[field]),
-    records.map((record) =>
-      fields.map((field) =>
+    [...fields.map((field) => COLUMNS[field]), ...extra.map(({header}) => ({header}))],
+    records.map((record, index) => [
+      ...fields.map((field) =>
         field === 'uses_allowed' && !columns ? {text: compactUses(record)} : cell(record, field),
       ),
-    ),
+      ...extra.map(({cells}) => ({text: cells[index] ?? ''})),
+    ]),
     width,
     coloursFor('stdout', color),
   );

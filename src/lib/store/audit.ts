@@ -25,6 +25,7 @@ import * as z from 'zod/mini';
 import {leavesOpen, type MxtokError} from '../errors.ts';
 import {escapeControls} from '../output/sanitise.ts';
 import {fingerprint, maskToken} from '../registration-token.ts';
+import {shorten} from '../shorten.ts';
 import {
   checkPrivateFile,
   describeFileError,
@@ -71,6 +72,18 @@ let entrySchema: ReturnType<typeof makeEntrySchema> | undefined;
 
 export type AuditEntry = z.output<ReturnType<typeof makeEntrySchema>>;
 
+/** What the lines of one operation have in common. */
+const KEPT = [
+  'id',
+  'server',
+  'server_name',
+  'actor',
+  'os_user',
+  'operation',
+  'token',
+  'fingerprint',
+] as const;
+
 /** Who does what where; the same for all entries of a run. */
 export interface AuditContext {
   server: string | null;
@@ -114,10 +127,10 @@ export class AuditedOperation {
     await this.#finish({outcome: 'failed', error: {code: 'interrupted'}});
   }
 
-  /** It was not done, or nobody knows. */
-  async failed(error: MxtokError): Promise<void> {
+  /** It was not done, or nobody knows, or only a part of it. */
+  async failed(error: MxtokError, partly = false): Promise<void> {
     await this.#finish({
-      outcome: leavesOpen(error) ? 'unknown' : 'failed',
+      outcome: partly || leavesOpen(error) ? 'unknown' : 'failed',
       error: {
         code: error.code,
         ...(error.errcode !== undefined && {errcode: error.errcode}),
@@ -135,7 +148,7 @@ export class AuditedOperation {
 export class AuditLog {
   readonly path: string;
   readonly #warn: Warn;
-  #queue: readonly AuditEntry[] = [];
+  #queue: AuditEntry[] = [];
   /** The next write, not begun yet, and the last one, begun or not. */
   #scheduled: Promise<void> | undefined;
   #last: Promise<void> = Promise.resolve();
@@ -170,10 +183,17 @@ export class AuditLog {
     return entries.map((entry) => new AuditedOperation(this, entry));
   }
 
+  /** An operation of an earlier run whose end was not known, to log the end that it has come to after all. */
+  resume(operation: Pick<AuditEntry, (typeof KEPT)[number]>): AuditedOperation {
+    const kept = Object.fromEntries(KEPT.map((field) => [field, operation[field]])) as typeof operation;
+    return new AuditedOperation(this, {version: 1, time: '', phase: 'started', ...kept});
+  }
+
   /** Add lines; those that come while a write is under way go together into the next one. */
   append(entries: readonly AuditEntry[]): Promise<void> {
     if (entries.length === 0) return Promise.resolve();
-    this.#queue = this.#queue.concat(entries);
+    // One by one: those of 100,000 tokens would be more arguments than a call can have.
+    for (const entry of entries) this.#queue.push(entry);
     if (!this.#scheduled) {
       const flush = this.#last.then(() => {
         this.#scheduled = undefined;
@@ -247,7 +267,7 @@ export class AuditLog {
     }
 
     if (broken.length > 0) {
-      const where = `line${broken.length === 1 ? '' : 's'} ${broken.slice(0, 5).join(', ')}${broken.length > 5 ? ', …' : ''}`;
+      const where = `line${broken.length === 1 ? '' : 's'} ${shorten(broken, ', ')}`;
       this.#warn(
         `${this.path}: ${broken.length} of ${number} lines cannot be read (${where}); they are left as they are`,
       );

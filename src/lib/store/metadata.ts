@@ -1,10 +1,11 @@
 /** What homeservers have no place for: labels, notes, who created a token here, and the limits `enable` restores. */
-import {dirname, join} from 'node:path';
+import {dirname} from 'node:path';
 
 import * as z from 'zod/mini';
 
 import {assertWritable, type Warn} from './files.ts';
 import {JsonFile} from './json-file.ts';
+import {metadataPath} from './paths.ts';
 
 const DisabledSchema = z.looseObject({
   /** The limits before, in the homeserver's own terms. */
@@ -23,19 +24,47 @@ const TokenMetadataSchema = z.looseObject({
   token: z.string(),
   label: z.optional(z.string()),
   note: z.optional(z.string()),
-  /** ISO 8601, and the Matrix user; only for tokens created with this store. */
+  /** ISO 8601, by the homeserver's clock, and the Matrix user; only for tokens created with this store. */
   created_at: z.optional(z.string()),
   created_by: z.optional(z.string()),
+  /** ISO 8601, by the clock here: when a rotation made it, or had it for its result, for the last time. */
+  rotated_at: z.optional(z.string()),
+  /** The row of a file that it was made for, while the run that reads the file has not come to its end. */
+  row: z.optional(z.string()),
   disabled: z.optional(DisabledSchema),
 });
 
 export type TokenMetadata = z.output<typeof TokenMetadataSchema>;
 
+/**
+ * Nothing but text, as most entries are: that is told by hand, for there may be a hundred thousand of them, and zod would
+ * take as long over them as all the rest of a list does, and make a second object of each.
+ */
+function isText(entry: unknown): boolean {
+  if (typeof entry !== 'object' || entry === null) return false;
+  const {token, disabled} = entry as Record<string, unknown>;
+  return (
+    typeof token === 'string' &&
+    disabled === undefined &&
+    Object.values(entry).every((value) => typeof value === 'string')
+  );
+}
+
+const EntriesSchema = z
+  .custom<z.output<typeof TokenMetadataSchema>[]>(Array.isArray, {abort: true})
+  .check(({value: entries, issues}) => {
+    for (const [index, entry] of entries.entries()) {
+      if (isText(entry)) continue;
+      const [issue] = TokenMetadataSchema.safeParse(entry).error?.issues ?? [];
+      if (issue) issues.push({...issue, path: [index, ...issue.path], input: undefined});
+    }
+  });
+
 // A list, not an object by token: `__proto__` is a token like any other.
 const MetadataSchema = z.looseObject({
   version: z.literal(1),
   server_name: z.string(),
-  tokens: z.array(TokenMetadataSchema),
+  tokens: EntriesSchema,
 });
 
 export class MetadataStore {
@@ -43,10 +72,8 @@ export class MetadataStore {
 
   /** @param serverName of the homeserver: whatever profile or address leads to it, its data is in one place. */
   constructor(configDir: string, serverName: string, warn: Warn) {
-    // A port's colon is no part of a Windows file name; a hostile server's slash is none anywhere.
-    const path = join(configDir, 'metadata', `${encodeURIComponent(serverName)}.json`);
     this.#file = new JsonFile(
-      path,
+      metadataPath(configDir, serverName),
       MetadataSchema,
       () => ({version: 1, server_name: serverName, tokens: []}),
       warn,
@@ -65,7 +92,7 @@ export class MetadataStore {
 
   /** All that is known, by token. */
   read(): Map<string, TokenMetadata> {
-    return new Map(this.#file.read().tokens.map((entry) => [entry.token, entry]));
+    return byToken(this.#file.read().tokens);
   }
 
   /**
@@ -78,7 +105,7 @@ export class MetadataStore {
   ): Promise<void> {
     if (tokens.length === 0) return;
     await this.#file.update((data) => {
-      const entries = new Map(data.tokens.map((entry) => [entry.token, entry]));
+      const entries = byToken(data.tokens);
       let changed = false;
       for (const token of tokens) {
         const before = entries.get(token);
@@ -99,4 +126,10 @@ export class MetadataStore {
   async purge(): Promise<void> {
     await this.#file.remove();
   }
+}
+
+function byToken(entries: readonly TokenMetadata[]): Map<string, TokenMetadata> {
+  const map = new Map<string, TokenMetadata>();
+  for (const entry of entries) map.set(entry.token, entry);
+  return map;
 }

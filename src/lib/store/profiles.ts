@@ -1,12 +1,26 @@
 /** Server profiles: which homeservers there are, where they are, and where the access token comes from. */
-import {join} from 'node:path';
-
 import * as z from 'zod/mini';
 
 import {MxtokError, usageError} from '../errors.ts';
 import {quote} from '../quote.ts';
 import {JsonFile} from './json-file.ts';
 import type {Warn} from './files.ts';
+import {profilesPath} from './paths.ts';
+
+/** Standing settings, as they are typed on the command line; each stands in for a flag that is not given. */
+const DefaultsSchema = z.looseObject({
+  uses: z.optional(z.string()),
+  expiry: z.optional(z.string()),
+  length: z.optional(z.string()),
+  words: z.optional(z.string()),
+  columns: z.optional(z.string()),
+  timeout: z.optional(z.string()),
+});
+
+export type ProfileDefaults = z.output<typeof DefaultsSchema>;
+
+/** Standing settings that are given anew; `''` takes one away. */
+export type DefaultsChange = Readonly<Record<string, string>>;
 
 const ProfileSchema = z.looseObject({
   /** Base URL, or `unix:PATH`. */
@@ -22,6 +36,7 @@ const ProfileSchema = z.looseObject({
   access_token_command: z.optional(z.string()),
   ca_file: z.optional(z.string()),
   allow_http: z.optional(z.boolean()),
+  defaults: z.optional(DefaultsSchema),
 });
 
 export type Profile = z.output<typeof ProfileSchema>;
@@ -51,12 +66,7 @@ export class ProfileStore {
 
   /** @param configDir where `config.json` is, or will be. */
   constructor(configDir: string, warn: Warn) {
-    this.#file = new JsonFile(
-      join(configDir, 'config.json'),
-      ConfigSchema,
-      () => ({version: 1, servers: {}}),
-      warn,
-    );
+    this.#file = new JsonFile(profilesPath(configDir), ConfigSchema, () => ({version: 1, servers: {}}), warn);
   }
 
   get path(): string {
@@ -88,11 +98,7 @@ export class ProfileStore {
   getDefault(): {name: string; profile: Profile} {
     const {servers, default_server} = this.#file.read();
     const names = Object.keys(servers);
-    if (names.length === 0) {
-      throw new MxtokError('no_such_server', 'no homeserver is known yet', {
-        hint: 'Add one: mxtok server add NAME --url https://matrix.example.org',
-      });
-    }
+    if (names.length === 0) throw noServerYet();
 
     const name = default_server ?? (names.length === 1 ? names[0] : undefined);
     if (name === undefined) {
@@ -131,14 +137,16 @@ export class ProfileStore {
 
   /**
    * Save what has changed from `before` to `after`, and leave alone what another process has changed meanwhile.
+   * @param defaults the standing settings that change.
    * @throws {MxtokError} `no_such_server`
    */
-  async change(name: string, before: Profile, after: Profile): Promise<void> {
+  async change(name: string, before: Profile, after: Profile, defaults?: DefaultsChange): Promise<void> {
     const keys = Object.keys({...before, ...after}).filter((key) => before[key] !== after[key]);
     await this.update(name, (current) => {
       const kept = Object.entries(current).filter(([key]) => !keys.includes(key));
       const changed = keys.filter((key) => after[key] !== undefined).map((key) => [key, after[key]]);
-      return Object.fromEntries([...kept, ...changed]) as Profile;
+      const profile = Object.fromEntries([...kept, ...changed]) as Profile;
+      return defaults ? {...profile, defaults: applyDefaults(profile.defaults, defaults)} : profile;
     });
   }
 
@@ -162,6 +170,23 @@ export class ProfileStore {
       return undefined;
     });
   }
+}
+
+/** Standing settings with what is given anew. `length` and `words` exclude each other: the one given counts. */
+export function applyDefaults(
+  defaults: ProfileDefaults | undefined,
+  change: DefaultsChange,
+): ProfileDefaults {
+  const changed: ProfileDefaults = {...defaults};
+  if (change['words']) delete changed.length;
+  if (change['length']) delete changed.words;
+  return Object.fromEntries(Object.entries({...changed, ...change}).filter(([, value]) => value !== ''));
+}
+
+export function noServerYet(): MxtokError {
+  return new MxtokError('no_such_server', 'no homeserver is known yet', {
+    hint: 'Add one: mxtok server add NAME --url https://matrix.example.org',
+  });
 }
 
 export function profileExists(name: string): MxtokError {

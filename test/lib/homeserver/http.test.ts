@@ -384,6 +384,63 @@ describe('HttpClient', () => {
     });
   });
 
+  describe('once it is given up', () => {
+    it('sends nothing more, not even after it was closed', async () => {
+      const scope = nock(BASE).get('/x').reply(200, {});
+      http.abandon();
+      http.close();
+      const error = await errorOf(http.request('GET', '/x', {accessToken: ACCESS_TOKEN}));
+      assert.equal(error.code, 'timeout');
+      assert.match(error.message, /given up/);
+      assert.equal(scope.isDone(), false);
+      nock.cleanAll();
+    });
+
+    it('sends nothing that was about to be sent', async () => {
+      const scope = nock(BASE).get('/x').reply(200, {});
+      const asking = errorOf(http.request('GET', '/x', {accessToken: ACCESS_TOKEN}));
+      http.abandon();
+      assert.equal((await asking).code, 'timeout');
+      assert.equal(scope.isDone(), false);
+      nock.cleanAll();
+    });
+
+    it('ends a request under way', async () => {
+      nock(BASE)
+        .get('/x')
+        .reply(200, () => {
+          http.abandon();
+          return new Readable({
+            read() {
+              // Never comes.
+            },
+          });
+        });
+      assert.equal((await errorOf(http.request('GET', '/x', {accessToken: ACCESS_TOKEN}))).code, 'timeout');
+    });
+
+    it('ends the wait for a rate limit', async () => {
+      nock(BASE)
+        .get('/x')
+        .reply(429, {...LIMITED, retry_after_ms: 50_000});
+      const one = client({
+        onWait: () => {
+          setImmediate(() => {
+            one.abandon();
+          });
+        },
+      });
+      assert.equal((await errorOf(one.request('GET', '/x', {accessToken: ACCESS_TOKEN}))).code, 'timeout');
+    });
+  });
+
+  it('can be used again after it was closed', async () => {
+    nock(BASE).get('/x').twice().reply(200, {});
+    assert.equal((await http.request('GET', '/x')).status, 200);
+    http.close();
+    assert.equal((await http.request('GET', '/x')).status, 200);
+  });
+
   it('names the cause of a failed connection, and holds nothing of the request', async () => {
     const error = Object.assign(new Error('getaddrinfo ENOTFOUND matrix.example.org'), {code: 'ENOTFOUND'});
     nock(BASE).get('/x').replyWithError(error);

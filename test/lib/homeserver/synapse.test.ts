@@ -368,6 +368,60 @@ describe('Synapse', () => {
     };
   }
 
+  describe('isPast', () => {
+    /** What the homeserver says of a token of this expiry. */
+    async function isPast(expiry_time: number | null): Promise<boolean> {
+      return synapse.isPast({...fake.add('abc', {uses_allowed: 0, expiry_time}), disabled: true});
+    }
+
+    it('has Synapse say so, which refuses a past expiry, and changes nothing', async () => {
+      assert.equal(await isPast(T0 - 1000), true);
+      assert.equal(await isPast(T0 + 1000), false);
+      assert.deepEqual(fake.sent, []);
+      assert.deepEqual(fake.probes, [
+        `PUT /abc {"expiry_time":${T0 - 1000}}`,
+        `PUT /abc {"expiry_time":${T0 + 1000}}`,
+      ]);
+      assert.deepEqual(fake.tokens.get('abc'), {
+        token: 'abc',
+        uses_allowed: 0,
+        pending: 0,
+        completed: 0,
+        expiry_time: T0 + 1000,
+      });
+    });
+
+    it('goes by that alone, not by the Date of an answer', async () => {
+      await synapse.list();
+      time.advance(60_000);
+      assert(synapse.clock.now() > T0 + 1000);
+      assert.equal(await isPast(T0 + 1000), false);
+    });
+
+    it('knows without asking that a token without an expiry is not', async () => {
+      assert.equal(await isPast(null), false);
+      assert.deepEqual(fake.probes, []);
+    });
+
+    it('takes no other answer for a yes', async () => {
+      const answers: [Reply, string][] = [
+        [
+          {status: 404, body: {errcode: 'M_NOT_FOUND', error: 'No such registration token: abc'}},
+          'no_such_token',
+        ],
+        [
+          {status: 401, body: {errcode: 'M_UNKNOWN_TOKEN', error: 'Access token has expired'}},
+          'unauthorized',
+        ],
+        [INTERNAL, 'server_error'],
+      ];
+      for (const [reply, code] of answers) {
+        fake.before = () => reply;
+        assert.equal((await errorOf(isPast(T0 - 1000))).code, code);
+      }
+    });
+  });
+
   describe('disable', () => {
     beforeEach(jump);
 
@@ -528,6 +582,29 @@ describe('Synapse', () => {
       assert.equal(early, -1);
       assert.equal(open, false);
       assert.equal(fake.probes.filter((request) => request.startsWith('PUT')).length, 3);
+    });
+
+    it('waits for a clock far behind Date once, and not once for every eight tokens', async function () {
+      this.timeout(30_000);
+      const rows = Array.from({length: 40}, (_, index) => fake.add(`t${index}`, {completed: 2}));
+      fake.before = (request) => {
+        // By Synapse's own clock every expiry is to come, for as long as anybody has the patience to ask.
+        if (!request.startsWith('PUT') || fake.probes.at(-1) !== request) return undefined;
+        time.advance(2000);
+        const row = fake.tokens.get(/^PUT \/(\w+)/.exec(request)?.[1] ?? '');
+        return {status: 200, body: {...row}};
+      };
+      const outcomes = await disable(...rows);
+      for (const outcome of outcomes) {
+        assert(!outcome.ok && outcome.error.code === 'still_accepted');
+        assert.match(outcome.error.message, /behind the Date header/);
+        assert(outcome.partly);
+      }
+
+      // A minute of them, and then one for each.
+      const asked = fake.probes.filter((request) => request.startsWith('PUT')).length;
+      assert(asked >= 40 && asked <= 80, `it was asked ${asked} times`);
+      assert(fake.sent.every((request) => !request.includes('"uses_allowed":0')));
     });
 
     it('does not send 0 to a token whose expiry somebody has put off during the wait', async () => {

@@ -3,15 +3,18 @@ import {writeFileSync} from 'node:fs';
 
 import type {Connection} from '../../../src/lib/connection.ts';
 import {type ErrorCode, MxtokError} from '../../../src/lib/errors.ts';
-import {findTokens, type TokenOutcome} from '../../../src/lib/operations/batch.ts';
-import {type DeletedToken, deleteTokens} from '../../../src/lib/operations/delete.ts';
+import {foundOf, type TokenOutcome} from '../../../src/lib/operations/batch.ts';
+import {type DeletedToken, deleteTokens, planDelete} from '../../../src/lib/operations/delete.ts';
 import {
+  auditEnds,
   auditEntries,
   auditSummary,
   BROKEN,
   FakeHomeserver,
   fakeConnection,
+  find,
   known,
+  outcomeSummary,
 } from '../../helpers/fake-homeserver.ts';
 
 const T0 = Date.UTC(2035, 0, 1, 12);
@@ -29,7 +32,7 @@ describe('deleteTokens', () => {
   });
 
   async function remove(...names: string[]): Promise<TokenOutcome<DeletedToken>[]> {
-    return deleteTokens(connection, await findTokens(connection, names));
+    return deleteTokens(connection, await find(connection, ...names));
   }
 
   it('deletes the token there, and what was known of it here', async () => {
@@ -108,6 +111,48 @@ describe('deleteTokens', () => {
       'started delete',
       'started delete',
     ]);
+  });
+
+  const fatal: [ErrorCode, string][] = [
+    ['not_admin', 'failed not_admin'],
+    ['unreachable', 'unknown unreachable'],
+    ['interrupted', 'unknown interrupted'],
+  ];
+  for (const [code, end] of fatal) {
+    it(`begins no more after ${code}, and logs which were not begun and what became of the others`, async () => {
+      const names = Array.from({length: 12}, (_, index) => `token-${String(index).padStart(2, '0')}`);
+      for (const name of names) homeserver.add(name);
+      await connection.metadata.update(names, (entry) => ({...entry, label: 'x'}));
+      homeserver.before = (change) => {
+        if (!change.includes('token-00')) throw new MxtokError(code, 'no');
+      };
+      const outcomes = await remove(...names);
+      assert.deepEqual(outcomeSummary(outcomes), [
+        'token-00: ok',
+        ...names.slice(1).map((name) => `${name}: ${code}`),
+      ]);
+      const sent = homeserver.changes.length;
+      assert(sent >= 2 && sent < names.length, `${sent} were sent`);
+      assert.deepEqual(auditEnds(connection, names), [
+        'ok',
+        ...Array<string>(sent - 1).fill(end),
+        ...Array<string>(names.length - sent).fill('failed interrupted'),
+      ]);
+      assert.deepEqual(
+        [...connection.metadata.read().keys()].sort(),
+        [TOKEN, 'other', ...names.slice(1)].sort(),
+      );
+    });
+  }
+
+  it('says what it would do, and does nothing', async () => {
+    const plans = planDelete(connection, foundOf(await find(connection, 'gone-token', TOKEN)));
+    assert.deepEqual(
+      plans.map(({record, action, changes}) => [record.token, record.label, action, changes]),
+      [[TOKEN, 'x', 'delete', {}]],
+    );
+    assert.deepEqual(homeserver.changes, []);
+    assert.deepEqual(auditEntries(connection), []);
   });
 
   it('logs what was done where the local store breaks meanwhile, and says that it did', async () => {

@@ -1,15 +1,22 @@
 import {strict as assert} from 'node:assert';
 import {mkdirSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
+import {setImmediate as turn} from 'node:timers/promises';
 import {inspect} from 'node:util';
 
 import nock from 'nock';
 
 import type {Environment} from '../../../src/lib/connection.ts';
-import {examine, type Finding, findSubject} from '../../../src/lib/operations/doctor.ts';
+import {findOperations} from '../../../src/lib/operations/audit.ts';
+import {examine, examineEach, findSubject} from '../../../src/lib/operations/doctor.ts';
+import type {Finding} from '../../../src/lib/operations/finding.ts';
+import {fingerprint, maskToken} from '../../../src/lib/registration-token.ts';
 import {AuditLog} from '../../../src/lib/store/audit.ts';
 import type {Profile} from '../../../src/lib/store/profiles.ts';
+import {surroundings as surroundingsOf} from '../../helpers/environment.ts';
 import {CUT, FakeSynapse, type Reply} from '../../helpers/fake-synapse.ts';
+import {Gate} from '../../helpers/gate.ts';
+import {HeldTimers} from '../../helpers/held-timers.ts';
 import {errorOf} from '../../helpers/mxtok-error.ts';
 import {assertNoSecret, secret} from '../../helpers/secrets.ts';
 import {tempDir} from '../../helpers/temp.ts';
@@ -90,7 +97,6 @@ describe('examine', () => {
       findings.map(({check, result}) => `${check} ${result}`),
       [
         'store ok',
-        'audit ok',
         'credential ok',
         'reachable ok',
         'clock ok',
@@ -99,6 +105,7 @@ describe('examine', () => {
         'user ok',
         'admin ok',
         'tokens ok',
+        'audit ok',
       ],
     );
   });
@@ -121,7 +128,8 @@ describe('examine', () => {
       findings.filter(({result}) => result === 'fault').map(({check}) => check),
       ['reachable'],
     );
-    assert.equal(findings.at(-1)?.check, 'reachable');
+    // What the homeserver has to say is not to be had; what is kept here is looked at all the same.
+    assert.deepEqual(findings.map(({check}) => check).slice(-2), ['reachable', 'audit']);
   });
 
   it('says that something else answers', async () => {
@@ -269,6 +277,162 @@ describe('examine', () => {
       text(finding),
       /1 operation was cut short or had no answer, the last one disable abcd… at .*--unfinished/,
     );
+  });
+
+  it('takes an interruption for no fault of the homeserver’s', async () => {
+    const controller = new AbortController();
+    environment.http.signal = controller.signal;
+    fake.before = (request) => {
+      controller.abort();
+      return WELL[request];
+    };
+    assert.equal((await errorOf(run())).code, 'interrupted');
+    const work = examineEach(environment, [{server: 'main', profile: PROFILE}]);
+    assert.equal((await errorOf(work)).code, 'interrupted');
+  });
+
+  it('names the profile in what it says to do', async () => {
+    const profile = {...PROFILE, server_name: 'moved.example'};
+    const [each] = await examineEach(environment, [{server: 'main', profile}]);
+    for (const finding of [await only('user', profile), each?.findings.find(({check}) => check === 'user')])
+      assert.match(finding?.hint ?? '', /mxtok server update main --url URL/);
+  });
+
+  describe('where a run that creates tokens was killed', () => {
+    const AN_HOUR = 3_600_000;
+
+    /** Logged and not finished, before so many milliseconds. */
+    async function killed(
+      operation: string,
+      token: string,
+      ago: number,
+      server_name = 'example.org',
+    ): Promise<void> {
+      const log = new AuditLog(environment.dataDir, environment.warn);
+      const entry = {version: 1, phase: 'started', server: 'main', server_name, actor: null} as const;
+      const time = new Date(Date.now() - ago).toISOString();
+      await log.append([
+        {
+          ...entry,
+          time,
+          id: `${operation} ${token}`,
+          os_user: 'root',
+          operation,
+          token: maskToken(token),
+          fingerprint: fingerprint(token),
+        },
+      ]);
+    }
+
+    /** How many are left open; `0` where all is well. */
+    async function left(profile?: Profile): Promise<number> {
+      const {result, message} = await only('audit', profile);
+      assert.equal(result, /^\d/.test(message) ? 'warning' : 'ok');
+      return Number.parseInt(message) || 0;
+    }
+
+    it('does not warn for ever of tokens that never came to be', async () => {
+      for (const token of ['never-a', 'never-b', 'never-c']) await killed('create', token, AN_HOUR);
+      const {result, message} = await only('audit');
+      assert.equal(result, 'ok');
+      assert.match(message, /but for 3 on tokens that are not there/);
+      const unfinished = await findOperations(new AuditLog(environment.dataDir, environment.warn), {
+        unfinished: true,
+      });
+      assert.equal(unfinished.length, 3);
+    });
+
+    it('warns of those whose tokens are there, whatever the operation', async () => {
+      await killed('create', 'never', AN_HOUR);
+      await killed('disable', 'gone', AN_HOUR);
+      await killed('delete', 'deleted', 1000);
+      await killed('create', 'made', AN_HOUR);
+      await killed('disable', 'made', AN_HOUR);
+      fake.add('made');
+      assert.equal(await left(), 2);
+      assert.match((await only('audit')).message, /the last one disable /);
+    });
+
+    it('warns of one that may still be under way', async () => {
+      await killed('create', 'just-now', 60_000);
+      assert.equal(await left(), 1);
+      await killed('create', 'long-ago', 11 * 60_000);
+      assert.equal(await left(), 1);
+    });
+
+    it('warns of all where the tokens cannot be had', async () => {
+      await killed('create', 'never', AN_HOUR);
+      answers({'GET ': {status: 403, body: {errcode: 'M_FORBIDDEN', error: 'You are not a server admin'}}});
+      assert.equal(await left(), 1);
+      answers({'GET /_matrix/client/versions': {...CUT}});
+      assert.equal(await left(), 1);
+    });
+
+    it('takes no homeserver’s word for another', async () => {
+      await killed('create', 'never', AN_HOUR, 'other.example');
+      // A profile whose homeserver was not known yet is told of all.
+      assert.equal(await left({url: BASE, access_token: ACCESS_TOKEN}), 1);
+      // The address leads to another homeserver now.
+      assert.equal(await left({...PROFILE, server_name: 'other.example'}), 1);
+    });
+  });
+});
+
+describe('examineEach', () => {
+  const clock = new HeldTimers();
+
+  afterEach(() => {
+    clock.release();
+  });
+
+  it('asks nothing more of a homeserver that it has given up, and still looks at what is here', async () => {
+    const sent: string[] = [];
+    let gate = new Gate();
+    for (const method of ['GET', 'POST']) {
+      nock(BASE)
+        .persist()
+        .intercept(/.*/, method)
+        .optionally()
+        .reply(async (path, body) => {
+          const request = [method, path, ...(body === '' ? [] : [JSON.stringify(body)])].join(' ');
+          sent.push(request);
+          const {status, body: answer} = WELL[request] ?? {status: 429, body: {retry_after_ms: 10_000}};
+          if (status !== 429) await gate.pass();
+          return [status, JSON.stringify(answer), {'content-type': 'application/json'}];
+        });
+    }
+
+    const environment = surroundingsOf({main: PROFILE});
+    const waiting = new Promise<void>((resolve) => {
+      environment.http.onWait = () => {
+        resolve();
+      };
+    });
+    clock.hold();
+    const examining = examineEach(environment, [{server: 'main', profile: PROFILE}]);
+    // Each answer comes just in time for its request, and all of them are too slow together.
+    for (const atOnce of [1, 3, 1, 1]) {
+      const answering = gate;
+      await answering.reached(atOnce);
+      clock.pass(29_000);
+      gate = new Gate();
+      answering.open();
+    }
+
+    await waiting;
+    await turn();
+    clock.pass(4000);
+    const [examined] = await examining;
+    assert.deepEqual(
+      examined?.findings.slice(-2).map(({check, result}) => `${check} ${result}`),
+      ['reachable fault', 'audit ok'],
+    );
+    assert.match(examined.findings.at(-2)?.message ?? '', /was not done after 120 s/);
+    const before = [...sent];
+    clock.pass(10_000);
+    clock.release();
+    for (let index = 0; index < 20; index++) await turn();
+    assert.deepEqual(sent, before);
   });
 });
 

@@ -1,16 +1,19 @@
 import {strict as assert} from 'node:assert';
 
 import type {Connection} from '../../../src/lib/connection.ts';
-import {MxtokError} from '../../../src/lib/errors.ts';
-import {type TokenChanges, updateTokens} from '../../../src/lib/operations/update.ts';
+import {type ErrorCode, MxtokError} from '../../../src/lib/errors.ts';
+import {planUpdate, type TokenChanges, updateTokens} from '../../../src/lib/operations/update.ts';
 import {parseExpiry} from '../../../src/lib/when.ts';
 import {
+  auditEnds,
   auditEntries,
   auditSummary,
   FakeHomeserver,
   fakeConnection,
+  find,
   known,
   onlyOf,
+  outcomeSummary,
 } from '../../helpers/fake-homeserver.ts';
 import {FrozenTime} from '../../helpers/frozen-time.ts';
 import {errorOf} from '../../helpers/mxtok-error.ts';
@@ -35,7 +38,7 @@ describe('updateTokens', () => {
 
   /** One token; fails where it cannot be changed. */
   async function update(changes: TokenChanges) {
-    return onlyOf(await updateTokens(connection, ['abc-token'], changes));
+    return onlyOf(await updateTokens(connection, await find(connection, 'abc-token'), changes));
   }
 
   it('changes what is given and nothing else', async () => {
@@ -129,7 +132,8 @@ describe('updateTokens', () => {
     homeserver.before = (change) => {
       if (change.includes('bbb')) throw new MxtokError('timeout', 'too slow');
     };
-    const outcomes = await updateTokens(connection, ['gone-token', 'ccc-token', 'bbb-token', 'aaa-token'], {
+    const names = ['gone-token', 'ccc-token', 'bbb-token', 'aaa-token'];
+    const outcomes = await updateTokens(connection, await find(connection, ...names), {
       uses_allowed: 2,
       label: 'x',
     });
@@ -148,6 +152,89 @@ describe('updateTokens', () => {
       auditSummary(connection).filter((line) => line === 'finished update unknown timeout').length,
       1,
     );
+  });
+
+  describe('after an error that would meet all others too', () => {
+    const names = Array.from({length: 12}, (_, index) => `token-${String(index).padStart(2, '0')}`);
+
+    beforeEach(() => {
+      for (const name of names) homeserver.add(name);
+    });
+
+    const ends: [ErrorCode, string][] = [
+      ['unauthorized', 'failed unauthorized'],
+      ['timeout', 'unknown timeout'],
+      ['interrupted', 'unknown interrupted'],
+    ];
+    for (const [code, end] of ends) {
+      it(`begins no more (${code}), and logs which were not begun and what became of the others`, async () => {
+        homeserver.before = (change) => {
+          if (!change.includes('token-00')) throw new MxtokError(code, 'no');
+        };
+        const outcomes = await updateTokens(connection, await find(connection, ...names), {
+          uses_allowed: 2,
+          label: 'x',
+        });
+        assert.deepEqual(outcomeSummary(outcomes), [
+          'token-00: ok',
+          ...names.slice(1).map((name) => `${name}: ${code}`),
+        ]);
+        const sent = homeserver.changes.length;
+        assert(sent >= 2 && sent < names.length, `${sent} were sent`);
+        assert.deepEqual(auditEnds(connection, names), [
+          'ok',
+          ...Array<string>(sent - 1).fill(end),
+          ...Array<string>(names.length - sent).fill('failed interrupted'),
+        ]);
+        assert.deepEqual([...connection.metadata.read().keys()], ['token-00']);
+        for (const {token, outcome} of outcomes.slice(sent))
+          assert(
+            !outcome.ok && outcome.error.token === token && outcome.error.message === 'not tried, after: no',
+          );
+      });
+    }
+  });
+
+  it('opens none of many that a disable has got to before it came to them', async () => {
+    const names = Array.from({length: 12}, (_, index) => `token-${String(index).padStart(2, '0')}`);
+    for (const name of names) homeserver.add(name, {uses_allowed: 5, expiry_time: T0 + DAY});
+    const asked = await find(connection, ...names);
+    homeserver.add('token-11', {uses_allowed: 0, expiry_time: T0 - 1, disabled: true});
+    const outcomes = await updateTokens(connection, asked, {expiry: parseExpiry('7d')});
+    assert.deepEqual(outcomeSummary(outcomes), [
+      ...names.slice(0, 11).map((name) => `${name}: ok`),
+      'token-11: changed_meanwhile',
+    ]);
+    const closed = homeserver.tokens.get('token-11');
+    assert(closed && !homeserver.accepts(closed));
+    assert.deepEqual(auditEnds(connection, ['token-11']), ['failed changed_meanwhile']);
+  });
+
+  it('says what it would do, and does nothing', async () => {
+    for (const token of ['aaa-token', 'bbb-token', 'off-token', 'so-token'])
+      homeserver.add(token, {uses_allowed: 3});
+    homeserver.add('off-token', {uses_allowed: 0, expiry_time: T0 - DAY});
+    homeserver.add('so-token', {uses_allowed: 5, expiry_time: T0 + DAY});
+    await connection.metadata.update(['so-token', 'bbb-token'], (entry) => ({...entry, label: 'x'}));
+    const asked = await find(connection, 'aaa-token', 'gone-token', 'bbb-token', 'off-token', 'so-token');
+    const expires_at = '2035-01-02T12:00:00.000Z';
+    const plans = planUpdate(connection, asked, {uses_allowed: 5, expiry: parseExpiry('1d'), label: 'x'});
+    assert.deepEqual(outcomeSummary(plans), [
+      'aaa-token: ok',
+      'gone-token: no_such_token',
+      'bbb-token: ok',
+      'off-token: token_disabled',
+      'so-token: ok',
+    ]);
+    const limits = {uses_allowed: 5, expiry_time: T0 + DAY, expires_at};
+    assert.deepEqual(
+      plans.map(({outcome}) => outcome.ok && [outcome.value.action, outcome.value.changes]),
+      [['update', {...limits, label: 'x'}], false, ['update', limits], false, ['none', {}]],
+    );
+    const [first] = plans;
+    assert(first?.outcome.ok && first.outcome.value.record.uses_allowed === 3);
+    assert.deepEqual(homeserver.changes, []);
+    assert.deepEqual(auditEntries(connection), []);
   });
 
   const opening: [string, TokenChanges][] = [

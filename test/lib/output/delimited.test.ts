@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 
-import {csvLine, tsvLine} from '../../../src/lib/output/delimited.ts';
+import {csvLine, tsvLine, unguardCell} from '../../../src/lib/output/delimited.ts';
 
 /** RFC 4180, as a spreadsheet reads it. */
 function parseCsv(line: string): string[] {
@@ -69,6 +69,11 @@ describe('CSV', () => {
       assert.deepEqual(parseCsv(csvLine(['T', text])), ['T', `'${text}`]);
     });
   }
+
+  it('is read again as it was written, apostrophes of somebody else’s too', () => {
+    for (const text of ['=1', "'=1", "''-a", '-abc', "'quoted'", "don't", ''])
+      assert.equal(unguardCell(parseCsv(csvLine([text]))[0] ?? ''), text, text);
+  });
 
   it('does not let one hide behind a tab or a line break', () => {
     for (const text of ['\t=1+1', '\r=1+1', '\n=1+1', '\u0000=1+1'])

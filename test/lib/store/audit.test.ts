@@ -121,6 +121,15 @@ describe('the audit log', () => {
     });
   }
 
+  it('does not know how one has ended of which a part was done, whatever went wrong with the rest', async () => {
+    for (const code of ['unauthorized', 'refused', 'still_accepted'] as const) {
+      const [operation] = await log.start(context, [{operation: 'disable', token: TOKEN}]);
+      await operation?.failed(new MxtokError(code, 'x'), true);
+      const end = lines().at(-1);
+      assert.deepEqual([end?.outcome, end?.error?.code], ['unknown', code]);
+    }
+  });
+
   it('is for its owner alone', async () => {
     const before = process.umask(0);
     try {
@@ -181,6 +190,23 @@ describe('the audit log', () => {
     assert.equal(lines().length, 200);
   });
 
+  it('takes the ends of 150,000 changes that come one by one', async function () {
+    // A few seconds; where each costs as much as there are before it, minutes.
+    this.timeout(40_000);
+    const changes = Array.from({length: 150_000}, (_, index) => ({
+      operation: 'update',
+      token: `token-${index}`,
+    }));
+    const operations = await log.start(context, changes);
+    await Promise.all(operations.map((operation) => operation.succeeded()));
+    const written = text().trimEnd().split('\n');
+    assert.equal(written.length, 300_000);
+    assert.equal(
+      written.findLastIndex((line) => line.includes('"started"')),
+      149_999,
+    );
+  });
+
   it('has a line if its append says so, and not if it does not', async () => {
     mkdirSync(log.path, {recursive: true});
     const first = log.append([entryOf('first')]);
@@ -239,7 +265,7 @@ describe('the audit log', () => {
       ['good', 'last'],
     );
     assert.deepEqual(warnings, [
-      `${log.path}: 7 of 10 lines cannot be read (lines 1, 2, 3, 4, 5, …); they are left as they are`,
+      `${log.path}: 7 of 10 lines cannot be read (lines 1, 2, 3, 4, 5 …); they are left as they are`,
     ]);
     assert.equal(text(), content);
     await log.append([entryOf('next')]);

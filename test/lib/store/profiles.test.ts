@@ -114,6 +114,40 @@ describe('the profiles', () => {
     });
   });
 
+  describe('with standing settings', () => {
+    const before = {url: 'https://a.example', defaults: {uses: '1', expiry: '7d'}};
+
+    beforeEach(async () => {
+      await store.add('main', before);
+    });
+
+    it('keep each that another process has changed meanwhile', async () => {
+      await store.change('main', before, before, {timeout: '5s', uses: '2'});
+      await store.change(
+        'main',
+        before,
+        {...before, url: 'https://b.example'},
+        {columns: 'token', expiry: ''},
+      );
+      assert.deepEqual(store.get('main'), {
+        url: 'https://b.example',
+        defaults: {uses: '2', timeout: '5s', columns: 'token'},
+      });
+      await store.change('main', before, {...before, ca_file: '/a.pem'});
+      assert.deepEqual(store.get('main').defaults, {uses: '2', timeout: '5s', columns: 'token'});
+    });
+
+    it('never have length and words at once: the one that is set last counts', async () => {
+      await store.change('main', before, before, {words: '4'});
+      await store.change('main', before, before, {length: '20'});
+      assert.deepEqual(store.get('main').defaults, {uses: '1', expiry: '7d', length: '20'});
+      await store.change('main', before, before, {words: '5'});
+      // What takes nothing but itself away.
+      await store.change('main', before, before, {length: ''});
+      assert.deepEqual(store.get('main').defaults, {uses: '1', expiry: '7d', words: '5'});
+    });
+  });
+
   it('of a name that is taken are refused, and the first one stays', async () => {
     await store.add('main', one);
     await assert.rejects(store.add('main', two), {
