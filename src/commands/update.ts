@@ -110,7 +110,11 @@ export default class Update extends SelectionCommand {
       const open = found.filter(({outcome}) => !outcome.ok || !isClosed(connection, outcome.value));
       const closed = found.length - open.length;
       if (closed > 0)
-        this.note(`${closed} disabled token${closed === 1 ? '' : 's'} that match stay as they are.`);
+        this.note(
+          closed === 1
+            ? 'One disabled token that matches stays as it is.'
+            : `${closed} disabled tokens that match stay as they are.`,
+        );
       return open;
     });
   }
