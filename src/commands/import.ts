@@ -20,9 +20,8 @@ export default class Import extends BulkCommand {
     {description: 'See what would be done', command: '<%= config.bin %> import tokens.ndjson --dry-run'},
     '<%= config.bin %> import tokens.ndjson --server new',
     {
-      description: 'From matrix-registration, whose host has its clock in Berlin',
-      command:
-        'curl -s -H "Authorization: SharedSecret $SECRET" https://example.org/api/token | TZ=Europe/Berlin <%= config.bin %> import -',
+      description: 'From matrix-registration (GET /api/token), whose host has its clock in Berlin',
+      command: 'cat api-token.json | TZ=Europe/Berlin <%= config.bin %> import -',
     },
   ];
 
