@@ -71,7 +71,8 @@ export function followLink(path: string): string {
     return realpathSync(path);
   } catch (error) {
     if ((error as {code?: string}).code !== 'ENOENT') throw describeFileError(error, path);
-    if (!lstatSync(path, {throwIfNoEntry: false})) return path;
+    // No link: it is not there, or another process has made it in this very moment.
+    if (!lstatSync(path, {throwIfNoEntry: false})?.isSymbolicLink()) return path;
     throw new MxtokError('store', `${path} is a link to a file that is not there`, {
       hint: 'Bring back the file (is its disk mounted?), or remove the link.',
     });
