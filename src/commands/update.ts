@@ -86,6 +86,7 @@ export default class Update extends SelectionCommand {
       selection,
       await this.onServers(servers, (connection) => selectTokens(connection, selection)),
     );
+    const selected = asked;
     if ('filter' in selection && (changes.uses_allowed !== undefined || changes.expiry))
       asked = await this.withoutClosed(asked);
     if (flags['dry-run'] || prompter) {
@@ -101,7 +102,7 @@ export default class Update extends SelectionCommand {
     );
     this.noteOutcomes(results, changes);
     await this.writeChanges(results, words);
-    this.noteNone(selection, results);
+    this.noteNone(selection, selected);
   }
 
   /** A filter may let disabled ones through, whose limits stay; who names one is told that as an error. */

@@ -416,6 +416,7 @@ describe('a selection', function () {
 
         const left = /^One disabled token that matches stays as it is\.$/m.test(dry.stderr);
         assert.equal(left, plans.length < names.length);
+        assert.doesNotMatch(dry.stderr, /No token matches/);
 
         // The same in every form.
         const tsv = await operator.mxtok([...argv, '--dry-run'], {env});

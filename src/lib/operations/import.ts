@@ -58,12 +58,12 @@ export async function planImport(
       plan.outcomes.push({token, outcome: {ok: true, value}});
     };
     const reason = whySkipped(one, uses_allowed, now);
+    const wanted = {uses_allowed, expiry: expiryOf(expiry_time)};
     const existing = there.get(token);
     if (existing) {
       const metadata = known.get(token);
       const changes = missingText(one, metadata);
       const same = reason !== null || isSame(one, uses_allowed, existing);
-      const wanted = {uses_allowed, expiry: expiryOf(expiry_time)};
       if (!same) {
         plan.outcomes.push({token, outcome: {ok: false, error: conflict(existing, wanted)}});
       } else if (Object.keys(changes).length > 0) {
@@ -75,8 +75,7 @@ export async function planImport(
     } else if (reason !== null) {
       report('skip', reason);
     } else {
-      const expiry = expiryOf(expiry_time);
-      plan.wanted.push({token, uses_allowed, expiry, label: one.label, note: one.note});
+      plan.wanted.push({token, ...wanted, label: one.label, note: one.note});
       report('create');
     }
   }
