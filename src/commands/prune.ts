@@ -4,7 +4,7 @@ import {serversFlags} from '../lib/command.ts';
 import type {Outcome} from '../lib/homeserver/homeserver.ts';
 import {type FoundToken, foundOf, type TokenOutcome} from '../lib/operations/batch.ts';
 import {deleteTokens, planDelete} from '../lib/operations/delete.ts';
-import {choosePrunable, type PruneChoice} from '../lib/operations/prune.ts';
+import {choosePrunable, provenOver, type PruneChoice} from '../lib/operations/prune.ts';
 import {changeFlags, labelFilter, SelectionCommand} from '../lib/selection-command.ts';
 import {parseDuration} from '../lib/when.ts';
 import {shorten} from '../lib/shorten.ts';
@@ -65,7 +65,9 @@ export default class Prune extends SelectionCommand {
       if (prompter) asked = await this.confirmPlans(prompter, asked, plans, 'Delete WHAT for good?');
     }
 
-    const results = await this.onServers(asked, deleteTokens);
+    const results = await this.onServers(asked, async (connection, found) =>
+      deleteTokens(connection, await provenOver(connection, found)),
+    );
     await this.writeItems(results, [], ['server', 'token'], ({token}) => `${token} is deleted.`);
     if (results.every(({outcome}) => outcome.ok && outcome.value.length === 0))
       this.note('There is nothing to prune.');

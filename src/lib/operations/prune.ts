@@ -1,7 +1,9 @@
 /** Which tokens are of no use any more. */
 import type {Connection} from '../connection.ts';
 import {subtractDuration, type Duration} from '../when.ts';
-import {type FoundToken, recordOf} from './batch.ts';
+import {MxtokError} from '../errors.ts';
+import {settleEach} from '../settle.ts';
+import {about, type FoundToken, recordOf, type TokenOutcome} from './batch.ts';
 import {isBeingDisabled, isCutShort} from './disable.ts';
 import {selectTokens, type TokenFilter} from './list.ts';
 
@@ -50,6 +52,35 @@ export async function choosePrunable(
   }
 
   return choice;
+}
+
+/**
+ * Have the homeserver itself say, right before they are deleted, that tokens are over by their expiry: the Date by which
+ * they were chosen may be a reverse proxy's, and ahead. One that is not over is an error in its place.
+ */
+export async function provenOver(
+  {homeserver}: Connection,
+  asked: readonly TokenOutcome<FoundToken>[],
+): Promise<TokenOutcome<FoundToken>[]> {
+  const proofs = await settleEach(asked, async ({outcome}) => {
+    if (!outcome.ok) return true;
+    const {token} = outcome.value;
+    const usedUp = token.uses_allowed !== null && !token.disabled && token.completed >= token.uses_allowed;
+    return usedUp || homeserver.isPast(token);
+  });
+  return asked.map((one, index) => {
+    const proof = proofs[index];
+    // One that is gone by now is what was wanted.
+    if (proof?.ok === false && proof.error.code !== 'no_such_token')
+      return {token: one.token, outcome: about(one.token, proof)};
+    if (proof?.ok !== true || proof.value) return one;
+    const error = new MxtokError(
+      'still_accepted',
+      `${one.token} is not over by the homeserver’s own clock, which is behind the Date of its answers`,
+      {token: one.token, hint: 'Set the clocks by NTP, the reverse proxy’s too.'},
+    );
+    return {token: one.token, outcome: {ok: false, error}};
+  });
 }
 
 /** @returns Unix ms; `undefined` where nobody here knows. */

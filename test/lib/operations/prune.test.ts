@@ -1,11 +1,16 @@
 import {strict as assert} from 'node:assert';
 
 import type {Connection} from '../../../src/lib/connection.ts';
-import {choosePrunable, type PruneChoice, type PruneQuery} from '../../../src/lib/operations/prune.ts';
+import {
+  choosePrunable,
+  provenOver,
+  type PruneChoice,
+  type PruneQuery,
+} from '../../../src/lib/operations/prune.ts';
 import type {RegistrationToken} from '../../../src/lib/registration-token.ts';
 import type {TokenMetadata} from '../../../src/lib/store/metadata.ts';
 import {parseDuration} from '../../../src/lib/when.ts';
-import {auditEntries, FakeHomeserver, fakeConnection} from '../../helpers/fake-homeserver.ts';
+import {auditEntries, FakeHomeserver, fakeConnection, outcomeSummary} from '../../helpers/fake-homeserver.ts';
 import {FrozenTime} from '../../helpers/frozen-time.ts';
 
 const T0 = Date.UTC(2035, 0, 31, 12);
@@ -79,6 +84,28 @@ describe('choosePrunable', () => {
       assert.deepEqual(homeserver.changes, []);
       assert.deepEqual(auditEntries(connection), []);
     });
+  });
+
+  it('are asked for their end by the homeserver itself before they go, whatever Date says', async () => {
+    homeserver.dateAhead = 7_200_000;
+    await add('long-over', {uses_allowed: 5, expiry_time: ago(1)});
+    await add('live', {uses_allowed: 5, expiry_time: T0 + 3_600_000});
+    await add('used-up', {uses_allowed: 2, completed: 2, expiry_time: null});
+    homeserver.pass(0);
+    const {found} = await choose();
+    const asked = found.map((value) => ({token: value.token.token, outcome: {ok: true as const, value}}));
+    assert.deepEqual(outcomeSummary(await provenOver(connection, asked)), [
+      'live: still_accepted',
+      'long-over: ok',
+      'used-up: ok',
+    ]);
+    assert.deepEqual(homeserver.changes, []);
+    homeserver.tokens.delete('live');
+    assert.deepEqual(outcomeSummary(await provenOver(connection, asked)), [
+      'live: ok',
+      'long-over: ok',
+      'used-up: ok',
+    ]);
   });
 
   describe('that a disabling has closed and not marked yet', () => {
